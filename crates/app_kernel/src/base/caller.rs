@@ -1,0 +1,120 @@
+//! Who asks. Recorded with every change, in the history and in the change record.
+
+use std::sync::Arc;
+
+/// Who a piece of work is done for. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caller(Arc<Facts>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Facts {
+    kind: CallerKind,
+    user_id: Option<String>,
+    workspace_id: Option<String>,
+    session_id: Option<String>,
+    request_id: Option<String>,
+}
+
+/// How the caller proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CallerKind {
+    /// The service itself: start-up, a task, a command on the terminal.
+    #[default]
+    System,
+    /// A request without a proof.
+    Anonymous,
+    /// A signed-in user.
+    User,
+    /// An API key.
+    ApiKey,
+}
+
+impl CallerKind {
+    /// The word for logs and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallerKind::System => "system",
+            CallerKind::Anonymous => "anonymous",
+            CallerKind::User => "user",
+            CallerKind::ApiKey => "api_key",
+        }
+    }
+}
+
+impl Caller {
+    /// The service itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// A request without a proof.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::of(CallerKind::Anonymous)
+    }
+
+    /// A signed-in user.
+    #[must_use]
+    pub fn user(id: impl Into<String>) -> Self {
+        Caller(Arc::new(Facts { kind: CallerKind::User, user_id: Some(id.into()), ..Facts::default() }))
+    }
+
+    fn of(kind: CallerKind) -> Self {
+        Caller(Arc::new(Facts { kind, ..Facts::default() }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The same caller within a workspace.
+    #[must_use]
+    pub fn in_workspace(self, id: impl Into<String>) -> Self {
+        self.with(|facts| facts.workspace_id = Some(id.into()))
+    }
+
+    /// The same caller, known by a session.
+    #[must_use]
+    pub fn in_session(self, id: impl Into<String>) -> Self {
+        self.with(|facts| facts.session_id = Some(id.into()))
+    }
+
+    /// The same caller, asking in this request.
+    #[must_use]
+    pub fn in_request(self, id: impl Into<String>) -> Self {
+        self.with(|facts| facts.request_id = Some(id.into()))
+    }
+
+    /// How the caller proved who they are.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        self.0.kind
+    }
+
+    /// The user, where there is one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.0.user_id.as_deref()
+    }
+
+    /// The workspace the request is about, where that is known.
+    #[must_use]
+    pub fn workspace_id(&self) -> Option<&str> {
+        self.0.workspace_id.as_deref()
+    }
+
+    /// The session, where the caller is a user.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.session_id.as_deref()
+    }
+
+    /// The request, where there is one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+}

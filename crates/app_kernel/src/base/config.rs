@@ -1,0 +1,473 @@
+//! Configuration. Every environment variable stands in one table here, with its default and its meaning;
+//! a value that can't be used ends the start with one line that names the variable and the cure.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::error::{Error, Result};
+use super::secret::Secret;
+
+/// The secret that `DEBUG=true` falls back to. Known to everybody, so never in production.
+pub const DEVELOPMENT_SECRET: &str = "dev-secret-change-me";
+/// The shortest secret that production accepts, in bytes: as long as the hash (RFC 7518, 3.2).
+pub const SHORTEST_PRODUCTION_SECRET: usize = 32;
+
+/// One environment variable.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds where it is not set, in words.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Every variable that the kernel reads.
+pub const VARIABLES: &[Variable] = &[
+    variable("APP_ENV", "development", "`production` refuses weak secrets and listens on all addresses"),
+    variable("DEBUG", "false", "more in the log; a development secret where none is set"),
+    variable("HOST", "127.0.0.1 (0.0.0.0 in production)", "the address to listen on"),
+    variable("PORT", "8000", "the port to listen on; 0 takes a free one"),
+    variable("API_PREFIX", "/api/v1", "the path that all routes of the kernel and the app start with"),
+    variable("ROOT_ALIAS", "true", "whether the same routes answer without the prefix too"),
+    variable("DATABASE_URL", "none", "`sqlite:///./data/app.db`, `postgres://user:pass@host/db`, `mysql://user:pass@host/db`"),
+    variable("DATABASE_POOL_SIZE", "10", "connections to PostgreSQL or MySQL, or reader threads on SQLite (2)"),
+    variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
+    variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
+    variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
+    variable("DATA_DIR", ".data", "where backups, migrations and markers lie"),
+    variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),
+    variable("JWT_SECRET_PREVIOUS", "none", "former secrets, separated by commas: still accepted, never used to sign"),
+    variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
+    variable("AUTH_ENABLED", "true", "`false` leaves the auth routes out"),
+    variable("ALLOW_SELF_SIGNUP", "true", "whether anybody may register"),
+    variable("REDIS_URL", "none", "`redis://host:6379`"),
+    variable("CORS_ORIGINS", "*", "origins that browsers may call from, separated by commas"),
+    variable("CORS_CREDENTIALS", "true", "whether listed origins may send cookies and tokens"),
+    variable("TRUSTED_PROXIES", "none", "addresses or networks whose X-Forwarded-For is believed, separated by commas"),
+    variable("MAX_CONNECTIONS", "10000", "open connections; more are answered 503"),
+    variable("MAX_BODY_BYTES", "2097152", "the longest request body; a longer one is answered 413"),
+    variable("HEADER_TIMEOUT_SECS", "10", "how long a client may take to send a request's head, or stay idle between requests (6 times as long)"),
+    variable("BODY_TIMEOUT_SECS", "30", "how long a body may pause, in and out"),
+    variable("SHUTDOWN_TIMEOUT_SECS", "30", "how long requests in flight may take after SIGTERM"),
+    variable("LOG_LEVEL", "info", "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,app_kernel::store=debug`"),
+    variable("LOG_FORMAT", "json (pretty on a terminal)", "`json` or `pretty`"),
+    variable("RATE_LIMIT_ENABLED", "true", "without Redis only where it is set to `true`"),
+    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller"),
+    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds"),
+];
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// Everything that can be chosen about a service. Start from [`ServiceConfig::from_env`], or from `default()` in code.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// `APP_ENV=production`.
+    pub production: bool,
+    /// `DEBUG`.
+    pub debug: bool,
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// The path that all routes start with: `/api/v1`, or empty.
+    pub api_prefix: String,
+    /// Whether the routes answer without the prefix too.
+    pub root_alias: bool,
+
+    /// Where the data lies. Without it there is no store and no auth.
+    pub database_url: Option<Secret>,
+    /// The database's name, or path for SQLite, where `database_url` is not set.
+    pub database_name: Option<String>,
+    /// `sqlite`, `postgres` or `mysql`, beside `database_name`.
+    pub database_type: String,
+    /// Connections, or reader threads on SQLite. None: 10 and 2.
+    pub database_pool_size: Option<usize>,
+    /// SQLite: whether each commit is on the disk before it is acknowledged (`synchronous=FULL`).
+    pub sqlite_full_sync: bool,
+    /// Refuses entities that were not declared.
+    pub schema_strict: bool,
+    /// Whether missing tables and columns are made at start.
+    pub migration_enabled: bool,
+    /// Where backups, migrations and markers lie.
+    pub data_dir: String,
+
+    /// Signs access tokens.
+    pub jwt_secret: Option<Secret>,
+    /// Former secrets that still verify.
+    pub jwt_secret_previous: Vec<Secret>,
+    /// How long an access token lives, in hours.
+    pub jwt_expiry_hours: u32,
+    /// Whether the auth routes are there at all.
+    pub auth_enabled: bool,
+    /// Whether anybody may register. Closed in code, open from the environment.
+    pub allow_self_signup: bool,
+    /// Workspaces are always on; kept for the specification's sake.
+    pub saas_enabled: bool,
+
+    /// Redis.
+    pub redis_url: Option<Secret>,
+    /// Origins that browsers may call from; `*` is any, without credentials.
+    pub cors_origins: Vec<String>,
+    /// Whether listed origins may send credentials.
+    pub cors_credentials: bool,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Whether requests are limited.
+    pub rate_limit_enabled: bool,
+    /// Requests per window and caller.
+    pub rate_limit_requests: u32,
+    /// The window, in seconds.
+    pub rate_limit_window: u32,
+
+    /// Open connections; more are answered 503.
+    pub max_connections: usize,
+    /// The longest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: Duration,
+    /// How long a body may pause, in and out.
+    pub body_timeout: Duration,
+    /// How long requests in flight may take after SIGTERM.
+    pub shutdown_timeout: Duration,
+
+    /// The log's filter, such as `info`.
+    pub log_level: String,
+    /// How log lines look. None: pretty on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        ServiceConfig {
+            production: false,
+            debug: false,
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8000,
+            api_prefix: "/api/v1".to_owned(),
+            root_alias: true,
+            database_url: None,
+            database_name: None,
+            database_type: "sqlite".to_owned(),
+            database_pool_size: None,
+            sqlite_full_sync: true,
+            schema_strict: false,
+            migration_enabled: true,
+            data_dir: ".data".to_owned(),
+            jwt_secret: None,
+            jwt_secret_previous: Vec::new(),
+            jwt_expiry_hours: 24,
+            auth_enabled: true,
+            allow_self_signup: false,
+            saas_enabled: true,
+            redis_url: None,
+            cors_origins: vec!["*".to_owned()],
+            cors_credentials: true,
+            trusted_proxies: Vec::new(),
+            rate_limit_enabled: true,
+            rate_limit_requests: 100,
+            rate_limit_window: 60,
+            max_connections: 10_000,
+            max_body_bytes: 2 << 20,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(30),
+            log_level: "info".to_owned(),
+            log_format: None,
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Where a variable holds what it can't; the message names it and the cure.
+    pub fn from_env() -> Result<Self> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables from anything that can be asked for one by name. An empty value counts as not set.
+    ///
+    /// # Errors
+    /// Where a variable holds what it can't; the message names it and the cure.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let env = Environment(&lookup);
+        let default = ServiceConfig::default();
+        let production = match env.text("APP_ENV").as_deref() {
+            Some("production") => true,
+            None | Some("development" | "test" | "staging") => false,
+            Some(other) => {
+                return Err(Error::invalid(format!(
+                    "APP_ENV is `{other}`; it must be production, staging, development or test"
+                )));
+            }
+        };
+        let debug = env.flag("DEBUG", false)?;
+        let default_host = if production { IpAddr::from([0, 0, 0, 0]) } else { default.host };
+        let config = ServiceConfig {
+            production,
+            debug,
+            host: env.parsed("HOST", default_host, "an IP address such as 127.0.0.1")?,
+            port: env.parsed("PORT", default.port, "a port from 0 to 65535")?,
+            api_prefix: env.text_even_if_empty("API_PREFIX").unwrap_or(default.api_prefix),
+            root_alias: env.flag("ROOT_ALIAS", true)?,
+            database_url: env.secret("DATABASE_URL"),
+            database_name: None,
+            database_type: default.database_type,
+            database_pool_size: env.optional("DATABASE_POOL_SIZE", "a number from 1")?,
+            sqlite_full_sync: env.one_of("SQLITE_SYNCHRONOUS", &[("full", true), ("normal", false)])?.unwrap_or(true),
+            schema_strict: env.flag("SCHEMA_STRICT", false)?,
+            migration_enabled: env.flag("MIGRATION_ENABLED", true)?,
+            data_dir: env.text("DATA_DIR").unwrap_or(default.data_dir),
+            jwt_secret: env
+                .secret("JWT_SECRET")
+                .or_else(|| (debug && !production).then(|| Secret::new(DEVELOPMENT_SECRET))),
+            jwt_secret_previous: env.list("JWT_SECRET_PREVIOUS").into_iter().map(Secret::new).collect(),
+            jwt_expiry_hours: env.parsed("JWT_EXPIRY_HOURS", 24, "a number of hours")?,
+            auth_enabled: env.flag("AUTH_ENABLED", true)?,
+            allow_self_signup: env.flag("ALLOW_SELF_SIGNUP", true)?,
+            saas_enabled: true,
+            redis_url: env.secret("REDIS_URL"),
+            cors_origins: match env.list("CORS_ORIGINS") {
+                list if list.is_empty() => default.cors_origins,
+                list => list,
+            },
+            cors_credentials: env.flag("CORS_CREDENTIALS", true)?,
+            trusted_proxies: env.list("TRUSTED_PROXIES"),
+            rate_limit_enabled: env.flag("RATE_LIMIT_ENABLED", true)?,
+            rate_limit_requests: env.parsed("RATE_LIMIT_REQUESTS", 100, "a number of requests")?,
+            rate_limit_window: env.parsed("RATE_LIMIT_WINDOW", 60, "a number of seconds")?,
+            max_connections: env.parsed("MAX_CONNECTIONS", default.max_connections, "a number from 1")?,
+            max_body_bytes: env.parsed("MAX_BODY_BYTES", default.max_body_bytes, "a number of bytes")?,
+            header_timeout: env.secs("HEADER_TIMEOUT_SECS", default.header_timeout)?,
+            body_timeout: env.secs("BODY_TIMEOUT_SECS", default.body_timeout)?,
+            shutdown_timeout: env.secs("SHUTDOWN_TIMEOUT_SECS", default.shutdown_timeout)?,
+            log_level: env.text("LOG_LEVEL").unwrap_or(default.log_level),
+            log_format: env
+                .one_of("LOG_FORMAT", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What is not set gets what a first try needs: `sqlite:///./data/app.db` and a development secret.
+    /// Does nothing with `APP_ENV=production`.
+    #[must_use]
+    pub fn dev_defaults(mut self) -> Self {
+        if !self.production {
+            if self.database_name.is_none() {
+                self.database_url.get_or_insert_with(|| Secret::new("sqlite:///./data/app.db"));
+            }
+            self.jwt_secret.get_or_insert_with(|| Secret::new(DEVELOPMENT_SECRET));
+        }
+        self
+    }
+
+    /// The database's address: `database_url`, else built from `database_type` and `database_name`.
+    #[must_use]
+    pub fn effective_database_url(&self) -> Option<Secret> {
+        self.database_url.clone().or_else(|| {
+            let name = self.database_name.as_deref()?;
+            Some(Secret::new(match self.database_type.as_str() {
+                "sqlite" => format!("sqlite:///{name}"),
+                "postgres" | "postgresql" => format!("postgres://localhost:5432/{name}"),
+                other => format!("{other}://localhost:3306/{name}"),
+            }))
+        })
+    }
+
+    /// Whether the signing secret is one that production would refuse.
+    #[must_use]
+    pub fn has_weak_secret(&self) -> bool {
+        let is_weak = |secret: &Secret| {
+            secret.expose().len() < SHORTEST_PRODUCTION_SECRET || secret.expose() == DEVELOPMENT_SECRET
+        };
+        self.jwt_secret.iter().chain(&self.jwt_secret_previous).any(is_weak)
+    }
+
+    /// Refuses impossible combinations.
+    ///
+    /// # Errors
+    /// One sentence with the variable and the cure.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |sentence: String| Err(Error::invalid(sentence));
+        if self.production && self.has_weak_secret() {
+            return refuse(format!(
+                "JWT_SECRET (or JWT_SECRET_PREVIOUS) is too weak for production: it needs at least {SHORTEST_PRODUCTION_SECRET} bytes \
+                 that nobody can guess. Make one with `openssl rand -base64 48`"
+            ));
+        }
+        let prefix = &self.api_prefix;
+        let is_path = prefix.starts_with('/')
+            && !prefix.ends_with('/')
+            && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
+        if !prefix.is_empty() && !is_path {
+            return refuse(format!("API_PREFIX is `{prefix}`; it must be empty or a path such as /api/v1"));
+        }
+        if prefix.is_empty() && !self.root_alias {
+            return refuse("ROOT_ALIAS is false and API_PREFIX is empty, so no route would answer; set one of them".to_owned());
+        }
+        for (name, value) in [
+            ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
+            ("MAX_CONNECTIONS", self.max_connections),
+            ("MAX_BODY_BYTES", self.max_body_bytes),
+            ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
+            ("RATE_LIMIT_REQUESTS", self.rate_limit_requests as usize),
+            ("RATE_LIMIT_WINDOW", self.rate_limit_window as usize),
+        ] {
+            if value == 0 {
+                return refuse(format!("{name} is 0; it must be at least 1"));
+            }
+        }
+        if self.jwt_expiry_hours > 24 * 366 {
+            return refuse(format!("JWT_EXPIRY_HOURS is {}; a token may live a year at most", self.jwt_expiry_hours));
+        }
+        for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
+            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            if !rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' '])) {
+                return refuse(format!("CORS_ORIGINS has `{origin}`; an origin is a scheme and a host, such as https://myapp.com"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads single variables and names them where they don't fit.
+struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Environment<'_> {
+    fn text_even_if_empty(&self, name: &str) -> Option<String> {
+        debug_assert!(VARIABLES.iter().any(|v| v.name == name), "{name} is not in the table");
+        (self.0)(name).map(|text| text.trim().to_owned())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.text_even_if_empty(name).filter(|text| !text.is_empty())
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.text(name).map(Secret::new)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn optional<T: FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Error::invalid(format!("{name} is `{text}`; it must be {wanted}")))
+    }
+
+    fn parsed<T: FromStr>(&self, name: &str, default: T, wanted: &str) -> Result<T> {
+        Ok(self.optional(name, wanted)?.unwrap_or(default))
+    }
+
+    fn secs(&self, name: &str, default: Duration) -> Result<Duration> {
+        let secs = self.optional(name, "a number of seconds from 1 to 86400")?;
+        match secs {
+            None => Ok(default),
+            Some(secs @ 1..=86_400) => Ok(Duration::from_secs(secs)),
+            Some(secs) => Err(Error::invalid(format!("{name} is {secs}; it must be from 1 to 86400 seconds"))),
+        }
+    }
+
+    fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        if let Some((_, value)) = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text)) {
+            return Ok(Some(*value));
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        Err(Error::invalid(format!("{name} is `{text}`; it must be {}", words.join(" or "))))
+    }
+
+    fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        let words =
+            [("true", true), ("false", false), ("1", true), ("0", false), ("yes", true), ("no", false), ("on", true), ("off", false)];
+        let value = self.one_of(name, &words).map_err(|_| {
+            Error::invalid(format!("{name} is `{}`; it must be true or false", self.text(name).unwrap_or_default()))
+        })?;
+        Ok(value.unwrap_or(default))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<ServiceConfig> {
+        ServiceConfig::from_lookup(|name| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn refusal(variables: &[(&str, &str)]) -> String {
+        config(variables).expect_err("a refusal").to_string()
+    }
+
+    /// Promise: T1, T2, T3, F4
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let config = config(&[]).expect("defaults");
+        assert!(config.database_url.is_none() && config.jwt_secret.is_none() && config.redis_url.is_none());
+        assert_eq!((config.jwt_expiry_hours, config.auth_enabled), (24, true));
+        assert_eq!(config.cors_origins, ["*"]);
+        assert_eq!((config.rate_limit_requests, config.rate_limit_window), (100, 60));
+        assert!(!config.debug && config.cors_credentials && config.saas_enabled);
+        assert_eq!(config.database_type, "sqlite");
+        assert_eq!(config.host.to_string(), "127.0.0.1");
+    }
+
+    /// Promise: F4
+    #[test]
+    fn sign_up_is_open_from_the_environment_and_closed_in_code() {
+        assert!(config(&[]).expect("defaults").allow_self_signup);
+        assert!(!config(&[("ALLOW_SELF_SIGNUP", "false")]).expect("closed").allow_self_signup);
+        assert!(!ServiceConfig::default().allow_self_signup);
+    }
+
+    #[test]
+    fn a_refusal_names_the_variable_and_the_cure() {
+        assert_eq!(refusal(&[("PORT", "eighty")]), "PORT is `eighty`; it must be a port from 0 to 65535");
+        assert_eq!(refusal(&[("DEBUG", "maybe")]), "DEBUG is `maybe`; it must be true or false");
+        assert_eq!(refusal(&[("APP_ENV", "prod")]), "APP_ENV is `prod`; it must be production, staging, development or test");
+        assert_eq!(refusal(&[("DATABASE_POOL_SIZE", "0")]), "DATABASE_POOL_SIZE is 0; it must be at least 1");
+        assert_eq!(refusal(&[("API_PREFIX", "api")]), "API_PREFIX is `api`; it must be empty or a path such as /api/v1");
+        assert_eq!(refusal(&[("BODY_TIMEOUT_SECS", "0")]), "BODY_TIMEOUT_SECS is 0; it must be from 1 to 86400 seconds");
+        assert!(refusal(&[("CORS_ORIGINS", "https://a.com,https://*.b.com")]).starts_with("CORS_ORIGINS has `https://*.b.com`"));
+    }
+
+    #[test]
+    fn production_refuses_a_weak_secret() {
+        let production = ("APP_ENV", "production");
+        assert!(refusal(&[production, ("JWT_SECRET", "short")]).starts_with("JWT_SECRET"));
+        let long = "0123456789abcdef0123456789abcdef";
+        assert!(config(&[production, ("JWT_SECRET", long)]).is_ok());
+        assert!(refusal(&[production, ("JWT_SECRET", long), ("JWT_SECRET_PREVIOUS", "old")]).starts_with("JWT_SECRET"));
+        assert!(config(&[production, ("DEBUG", "true")]).expect("no secret").jwt_secret.is_none());
+        assert!(config(&[production]).expect("no secret").dev_defaults().jwt_secret.is_none());
+    }
+
+    /// Promise: T1
+    #[test]
+    fn the_url_wins_over_name_and_type() {
+        let mut config = ServiceConfig { database_name: Some("./a.db".into()), ..ServiceConfig::default() };
+        assert_eq!(config.effective_database_url().expect("a URL").expose(), "sqlite:///./a.db");
+        config.database_url = Some(Secret::new("mysql://h/b"));
+        assert_eq!(config.effective_database_url().expect("a URL").expose(), "mysql://h/b");
+    }
+}

@@ -1,0 +1,10 @@
+//! Plain values that every floor above speaks: errors, callers, time, ids, secrets, configuration.
+//! Nothing here does I/O and nothing is async.
+
+pub mod backoff;
+pub mod caller;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod id;
+pub mod secret;

@@ -1,0 +1,6 @@
+//! An application kernel for backend services.
+#![forbid(unsafe_code)]
+
+extern crate self as app_kernel;
+
+pub mod base;
