@@ -4,3 +4,7 @@
 extern crate self as app_kernel;
 
 pub mod base;
+pub mod feature;
+pub mod kernel;
+pub mod store;
+pub mod web;

@@ -254,6 +254,21 @@ impl<T, E: Into<Box<dyn StdError + Send + Sync>>> OrInternal<T> for std::result:
     }
 }
 
+/// Turns nothing into a 404 that says what was looked for.
+pub trait OrNotFound<T> {
+    /// `db.get::<Widget>(&id).await?.or_not_found("widget")?`
+    ///
+    /// # Errors
+    /// Answers `NotFound` where there is nothing.
+    fn or_not_found(self, what: &str) -> Result<T>;
+}
+
+impl<T> OrNotFound<T> for Option<T> {
+    fn or_not_found(self, what: &str) -> Result<T> {
+        self.ok_or_else(|| Error::not_found(format!("there is no such {what}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

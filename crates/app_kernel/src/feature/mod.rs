@@ -1,0 +1,1 @@
+//! What services get for free, a folder for each: its table, rules, routes and texts.

@@ -1,0 +1,48 @@
+//! One cheap handle to the configuration, the clock and the engines: the axum state. It knows no features.
+
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::base::config::ServiceConfig;
+use crate::base::error::{Error, Result};
+use crate::store::db::Db;
+
+/// What every handler may reach. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Kernel(Arc<Engines>);
+
+#[derive(Debug)]
+struct Engines {
+    config: ServiceConfig,
+    clock: Clock,
+    db: Option<Db>,
+}
+
+impl Kernel {
+    /// Puts the engines together. Services get theirs from `Service`.
+    #[must_use]
+    pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
+        Kernel(Arc::new(Engines { config, clock, db }))
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &ServiceConfig {
+        &self.0.config
+    }
+
+    /// The only source of the time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The database, on behalf of the service itself. In handlers, take [`Db`] as an argument: it knows the caller.
+    ///
+    /// # Errors
+    /// `Unavailable` where `DATABASE_URL` is not set.
+    pub fn db(&self) -> Result<Db> {
+        let missing = || Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db");
+        self.0.db.clone().ok_or_else(missing)
+    }
+}

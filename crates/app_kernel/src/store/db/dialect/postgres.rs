@@ -1,0 +1,64 @@
+//! The text of PostgreSQL. Text compares byte by byte (`COLLATE "C"`), whatever the database's locale.
+
+use super::{Backend, Dialect};
+use crate::store::db::value::ColumnType;
+
+#[derive(Debug)]
+pub(crate) struct Postgres;
+
+impl Dialect for Postgres {
+    fn backend(&self) -> Backend {
+        Backend::Postgres
+    }
+
+    fn quote(&self, name: &str, sql: &mut String) {
+        sql.extend(["\"", name, "\""]);
+    }
+
+    fn placeholder(&self, number: usize, sql: &mut String) {
+        sql.extend(["$", &number.to_string()]);
+    }
+
+    fn column_type(&self, ty: ColumnType, _indexed: bool) -> String {
+        match ty {
+            ColumnType::Text | ColumnType::Uuid | ColumnType::Decimal => "TEXT COLLATE \"C\"",
+            ColumnType::Bool => "BOOLEAN",
+            ColumnType::Int => "BIGINT",
+            ColumnType::Float => "DOUBLE PRECISION",
+            ColumnType::Timestamp => "TIMESTAMPTZ",
+            ColumnType::Date => "DATE",
+            ColumnType::Time => "TIME",
+            ColumnType::Bytes => "BYTEA",
+            // Not JSONB: it would change numbers and the order of keys.
+            ColumnType::Json => "JSON",
+        }
+        .to_owned()
+    }
+
+    fn text_literal(&self, text: &str, sql: &mut String) {
+        // standard_conforming_strings is on in every session of ours.
+        sql.extend(["'", &text.replace('\'', "''"), "'"]);
+    }
+
+    fn bool_literal(&self, value: bool, sql: &mut String) {
+        sql.push_str(if value { "TRUE" } else { "FALSE" });
+    }
+
+    fn like_escape(&self) -> &'static str {
+        " ESCAPE '\\'"
+    }
+
+    fn ascii_case(&self, upper: bool, argument: &str) -> String {
+        format!("{}(({argument}) COLLATE \"C\")", if upper { "upper" } else { "lower" })
+    }
+
+    fn length(&self, argument: &str) -> String {
+        format!("char_length({argument})")
+    }
+
+    fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String {
+        let direction = if descending { "DESC" } else { "ASC" };
+        // PostgreSQL calls null the largest value; the kernel, as the other two databases, the smallest.
+        format!("{column} {direction} NULLS {}", if nulls_first { "FIRST" } else { "LAST" })
+    }
+}

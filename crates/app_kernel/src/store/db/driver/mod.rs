@@ -1,0 +1,301 @@
+//! The only place that names a driver crate. A closed set of three behind the same function names:
+//! [`Driver`] (a connected database), [`Session`] (a connection for the length of one operation),
+//! [`Transaction`] (a connection held by a caller) and [`RowRef`] (a row, borrowed).
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+
+use super::dialect::{Backend, Dialect};
+use super::error::DbError;
+use super::row::DecodeError;
+use super::url::DatabaseUrl;
+use super::value::{ColumnType, Value};
+
+/// How a database is opened, beside its address.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Connections to a server, or reader threads on SQLite.
+    pub pool_size: Option<usize>,
+    /// SQLite: whether each commit is on the disk before it is acknowledged.
+    pub sqlite_full_sync: bool,
+    /// How long to wait for a new connection, or for one to become free.
+    pub connect_timeout: Duration,
+    /// How long one statement may take before it is given up.
+    pub statement_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            pool_size: None,
+            sqlite_full_sync: true,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A piece of work on one connection: plain data that can be sent to a thread and, after a conflict, run again.
+pub(crate) trait Operation: Send + Sync + 'static {
+    /// What it answers.
+    type Output: Send + 'static;
+
+    /// Does the work. On SQLite this never waits for anything but the file, and its future is ready at the first poll.
+    fn run(&self, session: &mut Session<'_>) -> impl Future<Output = Result<Self::Output, DbError>> + Send;
+
+    /// Whether it is one statement on this database, and so needs no transaction around it.
+    fn is_one_statement(&self, _backend: Backend) -> bool {
+        false
+    }
+}
+
+macro_rules! for_each_driver {
+    ($self:expr, $inner:ident => $do:expr) => {
+        match $self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite($inner) => $do,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($inner) => $do,
+            #[cfg(feature = "mysql")]
+            Self::MySql($inner) => $do,
+        }
+    };
+}
+
+/// A connected database.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Driver),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Driver),
+    #[cfg(feature = "mysql")]
+    MySql(mysql::Driver),
+}
+
+impl Driver {
+    /// Opens the database and makes sure that it answers.
+    pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
+        match url.backend {
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite => sqlite::Driver::connect(url, options).await.map(Driver::Sqlite),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres => postgres::Driver::connect(url, options).await.map(Driver::Postgres),
+            #[cfg(feature = "mysql")]
+            Backend::MySql => mysql::Driver::connect(url, options).await.map(Driver::MySql),
+            #[allow(unreachable_patterns)]
+            other => Err(DbError::Refused(crate::base::error::Error::invalid(format!(
+                "DATABASE_URL asks for {}, which this binary was built without; build it with the Cargo feature `{}`",
+                other.as_str(),
+                other.as_str()
+            )))),
+        }
+    }
+
+    /// How its statements are written.
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        for_each_driver!(self, driver => driver.dialect())
+    }
+
+    /// Runs a piece of work that only reads.
+    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        for_each_driver!(self, driver => driver.read(operation).await)
+    }
+
+    /// Runs a piece of work in one transaction, or as its one statement. It ends whole or not at all, even if the caller's future is dropped.
+    /// Not tried again here: see [`DbError::is_worth_a_retry`].
+    pub(crate) async fn write<O: Operation>(&self, operation: std::sync::Arc<O>) -> Result<O::Output, DbError> {
+        for_each_driver!(self, driver => driver.write(operation).await)
+    }
+
+    /// Opens a transaction for a caller. Dropping it rolls back.
+    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(driver) => driver.begin().await.map(Transaction::Sqlite),
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(driver) => driver.begin().await.map(Transaction::Postgres),
+            #[cfg(feature = "mysql")]
+            Driver::MySql(driver) => driver.begin().await.map(Transaction::MySql),
+        }
+    }
+
+    /// Finishes what is under way and closes all connections.
+    pub(crate) async fn close(&self) {
+        for_each_driver!(self, driver => driver.close().await);
+    }
+}
+
+/// A transaction held by a caller, operation by operation. Dropped without [`Transaction::commit`], it rolls back.
+#[derive(Debug)]
+pub(crate) enum Transaction {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Transaction),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Transaction),
+    #[cfg(feature = "mysql")]
+    MySql(mysql::Transaction),
+}
+
+impl Transaction {
+    /// Runs a piece of work inside. After an error, only rolling back makes sense.
+    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
+        for_each_driver!(self, transaction => transaction.run(operation).await)
+    }
+
+    /// Makes it last.
+    pub(crate) async fn commit(self) -> Result<(), DbError> {
+        for_each_driver!(self, transaction => transaction.commit().await)
+    }
+
+    /// Undoes it.
+    pub(crate) async fn rollback(self) {
+        for_each_driver!(self, transaction => transaction.rollback().await);
+    }
+}
+
+/// A connection for the length of one operation.
+pub(crate) enum Session<'a> {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Session<'a>),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Session<'a>),
+    #[cfg(feature = "mysql")]
+    MySql(mysql::Session<'a>),
+}
+
+impl Session<'_> {
+    /// How statements are written here.
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        for_each_driver!(self, session => session.dialect())
+    }
+
+    /// Runs a statement and tells how many rows it touched. Prepared once for each connection.
+    pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        for_each_driver!(self, session => session.execute(sql, params).await)
+    }
+
+    /// Runs a query and decodes each row as it comes. Prepared once for each connection.
+    pub(crate) async fn query<T: Send>(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
+    ) -> Result<Vec<T>, DbError> {
+        for_each_driver!(self, session => session.query(sql, params, decode).await)
+    }
+
+    /// Runs statements without parameters, one after the other, not prepared: for DDL.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        for_each_driver!(self, session => session.batch(sql).await)
+    }
+}
+
+/// A row as the driver holds it, read column by column.
+pub enum RowRef<'a> {
+    #[doc(hidden)]
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::RowRef<'a>),
+    #[doc(hidden)]
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::RowRef<'a>),
+    #[doc(hidden)]
+    #[cfg(feature = "mysql")]
+    MySql(mysql::RowRef<'a>),
+}
+
+macro_rules! typed_reads {
+    ($($(#[$doc:meta])* $name:ident -> $ty:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// Where the column holds something else, or nothing.
+        pub fn $name(&self, index: usize) -> Result<$ty, DecodeError> {
+            for_each_driver!(self, row => row.$name(index))
+        }
+    )*};
+}
+
+impl RowRef<'_> {
+    typed_reads! {
+        /// Whether the column holds nothing.
+        is_null -> bool;
+        /// The column as text; decimals, UUIDs and JSON are text too.
+        text -> &str;
+        /// The column as true or false.
+        bool -> bool;
+        /// The column as a whole number.
+        int -> i64;
+        /// The column as a floating-point number; a whole number will do.
+        float -> f64;
+        /// The column as a moment.
+        timestamp -> Timestamp;
+        /// The column as a day.
+        date -> Date;
+        /// The column as a time of day.
+        time -> Time;
+        /// The column as bytes.
+        bytes -> &[u8];
+        /// The column as whatever the database says it is: for raw SQL, where no schema tells.
+        any -> Value;
+    }
+
+    /// How many columns the row has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        for_each_driver!(self, row => row.len())
+    }
+
+    /// Whether the row has no columns.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of a column.
+    #[must_use]
+    pub fn name(&self, index: usize) -> &str {
+        for_each_driver!(self, row => row.name(index))
+    }
+
+    /// The column as a value of a known type.
+    ///
+    /// # Errors
+    /// Where the column holds something else.
+    pub fn value(&self, index: usize, ty: ColumnType) -> Result<Value, DecodeError> {
+        if self.is_null(index)? {
+            return Ok(Value::Null);
+        }
+        Ok(match ty {
+            ColumnType::Text | ColumnType::Decimal | ColumnType::Uuid => Value::Text(self.text(index)?.to_owned()),
+            ColumnType::Bool => Value::Bool(self.bool(index)?),
+            ColumnType::Int => Value::Int(self.int(index)?),
+            ColumnType::Float => Value::Float(self.float(index)?),
+            ColumnType::Timestamp => Value::Timestamp(self.timestamp(index)?),
+            ColumnType::Date => Value::Date(self.date(index)?),
+            ColumnType::Time => Value::Time(self.time(index)?),
+            ColumnType::Bytes => Value::Bytes(self.bytes(index)?.to_vec()),
+            ColumnType::Json => {
+                let json = serde_json::from_str(self.text(index)?).map_err(|_| self.unfit(index, "is not JSON"))?;
+                Value::Json(Box::new(json))
+            }
+        })
+    }
+
+    /// The error for a column whose value does not fit what reads it.
+    #[must_use]
+    pub fn unfit(&self, index: usize, problem: impl Into<Cow<'static, str>>) -> DecodeError {
+        DecodeError { column: self.name(index).to_owned(), problem: problem.into() }
+    }
+}

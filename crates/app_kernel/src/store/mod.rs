@@ -1,0 +1,3 @@
+//! Where data lies. Knows nothing of HTTP or users.
+
+pub mod db;
