@@ -1,9 +1,12 @@
 //! The entity store: typed and untyped entities with history on SQLite, PostgreSQL and MySQL.
 
+pub(crate) mod coerce;
+pub(crate) mod cursor;
 pub mod dialect;
 pub(crate) mod driver;
 pub mod entity;
 pub(crate) mod error;
+pub(crate) mod filter;
 pub mod row;
 pub mod url;
 pub mod value;
