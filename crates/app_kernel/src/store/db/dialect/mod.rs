@@ -1,6 +1,7 @@
 //! How the three databases write the same thing. Text only: nothing here talks to a server.
 
 pub(crate) mod ddl;
+pub(crate) mod literal;
 mod mysql;
 mod postgres;
 mod sqlite;

@@ -69,7 +69,12 @@ impl Dialect for MySql {
     }
 
     fn ascii_case(&self, upper: bool, argument: &str) -> String {
-        format!("{}({argument})", if upper { "UPPER" } else { "LOWER" })
+        // The functions of MySQL know all of Unicode. REPLACE compares bytes and keeps the collation of the column.
+        (b'A'..=b'Z').fold(argument.to_owned(), |text, letter| {
+            let (capital, small) = (char::from(letter), char::from(letter.to_ascii_lowercase()));
+            let (from, to) = if upper { (small, capital) } else { (capital, small) };
+            format!("REPLACE({text},'{from}','{to}')")
+        })
     }
 
     fn length(&self, argument: &str) -> String {

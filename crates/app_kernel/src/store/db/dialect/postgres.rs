@@ -68,7 +68,8 @@ impl Dialect for Postgres {
     }
 
     fn length(&self, argument: &str) -> String {
-        format!("char_length({argument})")
+        // Its own answer has 32 bits, and would make a parameter beside it have as many.
+        format!("CAST(char_length({argument}) AS BIGINT)")
     }
 
     fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String {
