@@ -3,6 +3,8 @@
 pub mod dialect;
 pub(crate) mod driver;
 pub mod entity;
+#[cfg(test)]
+mod entity_derive_tests;
 pub(crate) mod error;
 pub mod row;
 pub mod url;
