@@ -15,7 +15,7 @@ use super::value::ColumnType;
 /// A table of the schema, ready for use. The columns always stand in this order:
 /// `id`, its own, `created_at`, `updated_at`, `deleted_at`, `version`.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     pub(crate) def: EntityDef,
     pub(crate) columns: Arc<[Cow<'static, str>]>,
     pub(crate) types: Vec<ColumnType>,

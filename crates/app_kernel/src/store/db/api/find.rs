@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::params::Params;
 use super::shape::{Shape, Typed, Untyped};
 use crate::base::error::{Error, Result};
-use crate::store::db::cursor;
+use crate::store::db::cursor::{Cursor, keyset};
 use crate::store::db::dialect::{Dialect, ddl::quoted};
 use crate::store::db::entity::{DELETED_AT, Entity};
 use crate::store::db::filter::{self, Condition, Order};
@@ -142,7 +142,8 @@ impl<S: Shape> Find<S> {
         let (db, wanted) = (self.db.clone(), self.limit);
         let Some(query) = self.prepare(1).await? else { return Ok(Page { items: Vec::new(), next: None }) };
         let (table, order) = (Arc::clone(&query.table), Arc::clone(&query.plan));
-        let positions: Vec<usize> = order.order.columns().filter_map(|name| table.columns.iter().position(|column| column == name)).collect();
+        let position = |name: &str| table.columns.iter().position(|column| column == name);
+        let positions: Vec<usize> = order.order.terms().iter().filter_map(|term| position(&term.column)).collect();
         let read = move |row: &RowRef<'_>| {
             let keys = positions.iter().map(|i| row.value(*i, query.table.types[*i])).collect::<Result<Vec<_>, _>>()?;
             Ok((S::read(&query.table, row)?, keys))
@@ -150,7 +151,8 @@ impl<S: Shape> Find<S> {
         let mut rows = db.read(Select { sql: query.sql, params: query.params, read }).await?;
         let has_more = rows.len() > wanted as usize;
         rows.truncate(wanted as usize);
-        let next = rows.last().filter(|_| has_more).map(|(_, keys)| cursor::encode(&order.order, keys));
+        let last = rows.last().filter(|_| has_more);
+        let next = last.map(|(_, keys)| Cursor::encode(&order.order, keys)).transpose()?;
         Ok(Page { items: rows.into_iter().map(|(item, _)| item).collect(), next })
     }
 
@@ -167,8 +169,8 @@ impl<S: Shape> Find<S> {
         let sql = match &self.after {
             None => Arc::clone(&plan.sql),
             Some(cursor) => {
-                let values = cursor::decode(cursor, &plan.order, &table.def)?;
-                let (condition, keys) = cursor::keyset(&plan.order, &values, &table.def, dialect, params.len() + 1)?;
+                let values = Cursor::decode(cursor, &plan.order)?;
+                let (condition, keys) = keyset(&plan.order, &values, dialect, params.len() + 1);
                 params.extend(keys);
                 plan.text(&table, dialect, Some(&condition), params.len()).into()
             }
@@ -250,9 +252,8 @@ impl FindPlan {
     /// The WHERE part.
     fn filter(&self, dialect: &dyn Dialect, keyset: Option<&str>) -> String {
         let living = (!self.include_deleted).then(|| format!("{} IS NULL", quoted(DELETED_AT, dialect)));
-        let given = (!self.condition.sql.is_empty()).then(|| format!("({})", self.condition.sql));
-        let parts: Vec<String> = [given, living, keyset.map(|keyset| format!("({keyset})"))].into_iter().flatten().collect();
-        if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
+        let parts = [Some(self.condition.sql.as_str()), living.as_deref(), keyset];
+        format!(" WHERE {}", parts.into_iter().flatten().collect::<Vec<_>>().join(" AND "))
     }
 
     fn text(&self, table: &Table, dialect: &dyn Dialect, keyset: Option<&str>, params: usize) -> String {
@@ -288,7 +289,7 @@ impl FindCache {
         let condition = filter::render(clause, &table.def, dialect, 1)?;
         let order = filter::parse_order(order_by, &table.def)?;
         let mut plan = FindPlan { condition, order, include_deleted, sql: "".into() };
-        plan.sql = plan.text(table, dialect, None, plan.condition.params()).into();
+        plan.sql = plan.text(table, dialect, None, plan.condition.places()).into();
         let plan = Arc::new(plan);
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= REMEMBERED {

@@ -14,7 +14,7 @@ use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::RowRef;
 use crate::store::db::entity::is_valid_name;
 use crate::store::db::ops::read;
-use crate::store::db::row::Row;
+use crate::store::db::row::{DecodeError, Row};
 use crate::store::db::value::Value;
 
 impl Db {
@@ -66,16 +66,18 @@ impl IntoFuture for Query {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let read = |row: &RowRef<'_>| {
-                let names: Vec<Cow<'static, str>> = (0..row.len()).map(|i| Cow::Owned(row.name(i).to_owned())).collect();
-                let values = (0..row.len()).map(|i| row.any(i)).collect::<Result<Vec<_>, _>>()?;
-                Ok((names, values))
-            };
-            let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read }).await?;
+            let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read: read_any }).await?;
             let columns: Arc<[Cow<'static, str>]> = rows.first().map(|(names, _)| names.clone()).unwrap_or_default().into();
             Ok(rows.into_iter().map(|(_, values)| Row::new(Arc::clone(&columns), values)).collect())
         })
     }
+}
+
+/// The names of the columns, and what they hold.
+fn read_any(row: &RowRef<'_>) -> Result<(Vec<Cow<'static, str>>, Vec<Value>), DecodeError> {
+    let names = (0..row.len()).map(|i| Cow::Owned(row.name(i).to_owned())).collect();
+    let values = (0..row.len()).map(|i| row.any(i)).collect::<Result<_, _>>()?;
+    Ok((names, values))
 }
 
 /// Writes `[name]` and `?` as the database wants them, outside of literals, quoted names and comments.

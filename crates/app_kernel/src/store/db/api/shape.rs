@@ -30,10 +30,8 @@ pub(crate) mod sealed {
         type Item: Send + 'static;
 
         /// The table to read from; none where nobody ever saved under an undeclared name.
-        #[allow(private_interfaces)]
         fn table(&self, db: &Db) -> impl Future<Output = Result<Option<Arc<Table>>>> + Send;
 
-        #[allow(private_interfaces)]
         fn read(table: &Table, row: &RowRef<'_>) -> Result<Self::Item, DecodeError>;
     }
 }
@@ -62,12 +60,10 @@ impl<T> std::fmt::Debug for Typed<T> {
 impl<T: Entity> Read for Typed<T> {
     type Item = Saved<T>;
 
-    #[allow(private_interfaces)]
     async fn table(&self, db: &Db) -> Result<Option<Arc<Table>>> {
         declared_table::<T>(db).map(Some)
     }
 
-    #[allow(private_interfaces)]
     fn read(_: &Table, row: &RowRef<'_>) -> Result<Saved<T>, DecodeError> {
         table::read_saved(row)
     }
@@ -76,12 +72,10 @@ impl<T: Entity> Read for Typed<T> {
 impl Read for Untyped {
     type Item = Row;
 
-    #[allow(private_interfaces)]
     async fn table(&self, db: &Db) -> Result<Option<Arc<Table>>> {
         dynamic::find_table(db, &self.0).await
     }
 
-    #[allow(private_interfaces)]
     fn read(table: &Table, row: &RowRef<'_>) -> Result<Row, DecodeError> {
         table.read_row(row)
     }
