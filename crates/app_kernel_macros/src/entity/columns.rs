@@ -253,16 +253,18 @@ impl<'a> Column<'a> {
         let message = self.place.says(problem);
         let value = self.as_value();
         let at = super::at(self.ty.inner.span());
-        quote_spanned!(at=> const { ::core::assert!(::core::matches!(#value::TYPE, #types) == #wanted, #message) };)
+        quote_spanned!(at=> const _: () = ::core::assert!(::core::matches!(#value::TYPE, #types) == #wanted, #message);)
     }
 
     /// The code of the field's `Value`.
     pub(super) fn to_value(&self) -> TokenStream {
         let entity = super::path();
-        let (field, name) = (self.field, &self.name);
+        let (field, name, whole) = (self.field, &self.name, &self.ty.whole);
         let at = super::at(self.ty.inner.span());
         let value = match (self.module(), self.ty.optional) {
-            (None, _) => quote_spanned!(at=> #entity::EntityValue::to_value(&self.#field)),
+            (None, _) => {
+                quote_spanned!(at=> <#whole as #entity::EntityValue>::to_value(&self.#field))
+            }
             (Some(module), false) => quote_spanned!(at=> #entity::#module::to_value(&self.#field)),
             (Some(module), true) => quote_spanned!(at=> match &self.#field {
                 ::core::option::Option::Some(value) => #entity::#module::to_value(value),
@@ -275,10 +277,10 @@ impl<'a> Column<'a> {
     /// The code that reads the field from column `index` of `row`.
     pub(super) fn read_column(&self, index: &TokenStream) -> TokenStream {
         let entity = super::path();
-        let inner = &self.ty.inner;
+        let (inner, whole) = (&self.ty.inner, &self.ty.whole);
         let at = super::at(inner.span());
         let Some(module) = self.module() else {
-            return quote_spanned!(at=> #entity::EntityValue::from_column(row, #index)?);
+            return quote_spanned!(at=> <#whole as #entity::EntityValue>::from_column(row, #index)?);
         };
         let ty = matches!(self.ty.storage, Storage::Json(_)).then(|| quote!(::<#inner>));
         let read = quote_spanned!(at=> #entity::#module::from_column #ty (row, #index)?);

@@ -40,11 +40,15 @@ pub(super) fn expand(
     says: impl Fn(&str) -> String,
 ) -> Result<TokenStream, String> {
     let given = given(default).ok_or_else(|| {
-        "the default is a text, a number, true or false; what else there is to say, the code that saves says".to_owned()
+        "the default is a literal: a text, a number, true or false; anything else is for the code that saves".to_owned()
     })?;
+    if matches!(&given, Given::Text(text) if text.contains('\0')) {
+        return Err("the default can't hold a NUL, which PostgreSQL doesn't store".to_owned());
+    }
     let inner = &ty.inner;
     let entity = super::path();
-    let of_type = |value: TokenStream| quote!(#entity::default_value(const { ::core::convert::identity::<#inner>(#value) }));
+    // a constant item, so that `cargo check` evaluates it too
+    let of_type = |value: TokenStream| quote!({ const DEFAULT: #inner = #value; #entity::default_value(DEFAULT) });
     let at = super::at(default.span());
     let known = match ty.storage {
         Storage::Json(shape) => return json(&given, shape),
@@ -54,7 +58,14 @@ pub(super) fn expand(
     match (known, &given) {
         (Known::Text, Given::Text(text)) => Ok(text_value(text)),
         (Known::Truth, Given::Truth(truth)) => Ok(of_type(quote!(#truth))),
-        (Known::Real, Given::Real(number)) => Ok(of_type(quote!(#number))),
+        (Known::Real, Given::Real(number)) => {
+            let not_finite = says("the default is not a finite number");
+            Ok(of_type(quote_spanned!(at=> {
+                let value: #inner = #number;
+                ::core::assert!(value.is_finite(), #not_finite);
+                value
+            })))
+        }
         (Known::Real, Given::Whole(number)) => Ok(of_type(quote!((#number) as #inner))),
         (Known::Whole(false), Given::Whole(number)) => Ok(of_type(quote!(#number))),
         (Known::Whole(true), Given::Whole(number)) => {
@@ -222,7 +233,7 @@ fn other(
             let no_variant = says(&format!(
                 "the default `{text}` is none of the names that this enum is stored as"
             ));
-            quote_spanned!(at=> ::core::assert!(#entity::is_one_of(<#inner as #entity::EntityValue>::NAMES, #text), #no_variant);)
+            quote_spanned!(at=> const _: () = ::core::assert!(#entity::is_one_of(<#inner as #entity::EntityValue>::NAMES, #text), #no_variant);)
         }
         _ => TokenStream::new(),
     };
@@ -230,10 +241,8 @@ fn other(
         ::core::matches!(<#inner as #entity::EntityValue>::TYPE, #value::ColumnType::#column)
     );
     quote_spanned!(at=> {
-        const {
-            ::core::assert!(#is_stored_so, #wrong_type);
-            #is_name
-        }
+        const _: () = ::core::assert!(#is_stored_so, #wrong_type);
+        #is_name
         #default
     })
 }

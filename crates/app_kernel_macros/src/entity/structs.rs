@@ -111,7 +111,7 @@ impl<'a> Table<'a> {
 
     fn check(&self, errors: &mut Errors) {
         if let Some(problem) = names::table_problem(&self.name, self.of_kernel) {
-            let cure = if self.name_tokens.to_string() == self.ident.to_string() {
+            let cure = if *self.ident == self.name_tokens.to_string() {
                 ", with #[entity(table = \"..\")]"
             } else {
                 ""

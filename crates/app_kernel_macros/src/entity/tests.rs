@@ -370,15 +370,19 @@ fn a_default_is_of_its_fields_type() {
         ),
         (
             "#[entity(default = Color::Red)] a: Color",
-            "field `a`: the default is a text, a number, true or false; what else there is to say, the code that saves says",
+            "field `a`: the default is a literal: a text, a number, true or false; anything else is for the code that saves",
+        ),
+        (
+            "#[entity(default = \"a\\0b\")] a: String",
+            "field `a`: the default can't hold a NUL, which PostgreSQL doesn't store",
         ),
         (
             "#[entity(default = String::new())] a: String",
-            "field `a`: the default is a text, a number, true or false; what else there is to say, the code that saves says",
+            "field `a`: the default is a literal: a text, a number, true or false; anything else is for the code that saves",
         ),
         (
             "#[entity(default = 1 + 0.5)] a: f64",
-            "field `a`: the default is a text, a number, true or false; what else there is to say, the code that saves says",
+            "field `a`: the default is a literal: a text, a number, true or false; anything else is for the code that saves",
         ),
     ]);
     check(&[(
@@ -631,16 +635,14 @@ fn a_struct_becomes_its_definition_and_both_ways_of_a_row() {
                 DEFINITION.get_or_init(|| ::app_kernel::store::db::entity::EntityDef {
                     columns: ::std::vec![
                         {
-                            const {
-                                ::core::assert!(
+                            const _: () = ::core::assert!(
                                     ::core::matches!(
                                         <String as ::app_kernel::store::db::entity::EntityValue>::TYPE,
                                         ::app_kernel::store::db::value::ColumnType::Json
                                             | ::app_kernel::store::db::value::ColumnType::Bytes
                                     ) == false,
                                     "field `owner_id`: JSON and bytes can't have an index; store what is searched for in a column of its own"
-                                )
-                            };
+                                );
                             ::app_kernel::store::db::entity::ColumnDef {
                                 nullable: <String as ::app_kernel::store::db::entity::EntityValue>::NULLABLE,
                                 secret: <String as ::app_kernel::store::db::entity::EntityValue>::SECRET,
@@ -670,7 +672,7 @@ fn a_struct_becomes_its_definition_and_both_ways_of_a_row() {
 
             fn to_values(&self) -> ::app_kernel::base::error::Result<::std::vec::Vec<::app_kernel::store::db::value::Value>> {
                 ::core::result::Result::Ok(::std::vec![
-                    ::app_kernel::store::db::entity::EntityValue::to_value(&self.owner_id)
+                    <String as ::app_kernel::store::db::entity::EntityValue>::to_value(&self.owner_id)
                         .map_err(|problem| ::app_kernel::store::db::entity::field_error("owner_id", &problem))?,
                     match &self.tags {
                         ::core::option::Option::Some(value) => ::app_kernel::store::db::entity::json::to_value(value),
@@ -685,7 +687,7 @@ fn a_struct_becomes_its_definition_and_both_ways_of_a_row() {
                 first: usize,
             ) -> ::core::result::Result<Self, ::app_kernel::store::db::row::DecodeError> {
                 ::core::result::Result::Ok(Self {
-                    owner_id: ::app_kernel::store::db::entity::EntityValue::from_column(row, first)?,
+                    owner_id: <String as ::app_kernel::store::db::entity::EntityValue>::from_column(row, first)?,
                     tags: if row.is_null(first + 1usize)? {
                         ::core::option::Option::None
                     } else {

@@ -6,6 +6,8 @@ use syn::{GenericArgument, Ident, PathArguments, PathSegment, Type};
 
 /// A field's type, as its column sees it.
 pub(super) struct FieldType {
+    /// The whole type.
+    pub(super) whole: Type,
     /// The type within `Option`, or the whole one.
     pub(super) inner: Type,
     /// Whether it was within `Option`.
@@ -60,6 +62,7 @@ impl FieldType {
             );
         }
         Ok(FieldType {
+            whole: ty.clone(),
             inner: inner.clone(),
             optional: within.is_some(),
             storage,
@@ -69,6 +72,7 @@ impl FieldType {
     /// A type that was reported, so that what names its field is not reported too.
     pub(super) fn unknown(ty: &Type) -> Self {
         FieldType {
+            whole: ty.clone(),
             inner: ty.clone(),
             optional: false,
             storage: Storage::Value,

@@ -161,6 +161,34 @@ pub fn is_valid_name(name: &str) -> bool {
 }
 
 /// A struct that is stored as rows of one table. Derived, never written by hand.
+///
+/// ```
+/// use app_kernel::store::db::entity::Entity;
+///
+/// #[derive(Entity)]
+/// #[entity(index(owner_id, created_at))]
+/// struct Parcel {
+///     #[entity(unique)]
+///     number: String,
+///     #[entity(default = "on_its_way", check = "[status] <> 'lost' OR [note] IS NOT NULL")]
+///     status: Status,
+///     note: Option<String>,
+///     owner_id: String,
+///     stops: Vec<String>,
+/// }
+///
+/// #[derive(Entity)]
+/// enum Status {
+///     OnItsWay,
+///     #[entity(rename = "here")]
+///     Delivered,
+///     Lost,
+/// }
+///
+/// let definition = Parcel::definition();
+/// assert_eq!(definition.table, "parcels");
+/// assert!(definition.column("note").is_some_and(|note| note.nullable));
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not an entity", note = "write #[derive(Entity)] at the struct")]
 pub trait Entity: Sized + Send + Sync + 'static {
     /// The table and its columns.
