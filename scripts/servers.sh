@@ -204,7 +204,7 @@ start_process() {
 
     "prepare_$name" "$binary" "$user" >"$dir/$name.prepare.log" 2>&1 || {
         complain "$name: preparing the data folder failed:"
-        tail -20 "$dir/$name.prepare.log" >&2
+        head -20 "$dir/$name.prepare.log" >&2
         return 1
     }
     # Another run may take the port between our look and the server's; then the next one.
@@ -251,12 +251,14 @@ prepare_mysql() {
     printf '%s\n' "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';" \
         "GRANT ALL PRIVILEGES ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;" >"$dir/mysql.init.sql"
     chmod 644 "$dir/mysql.init.sql"
+    # A MariaDB that starts clears the temporary tables out of its folder, so the folder must be no other server's.
+    mkdir "$dir/mysql.tmp" && { [ -z "$2" ] || chown "$2" "$dir/mysql.tmp"; }
     if "$1" --no-defaults --version | grep -qi mariadb; then
         init=$(first_executable "$(command -v mariadb-install-db)" "$(command -v mysql_install_db)" \
             "$(dirname "$1")/mariadb-install-db" /usr/bin/mariadb-install-db /usr/bin/mysql_install_db)
-        ($as "$init" --no-defaults --datadir="$dir/mysql" --auth-root-authentication-method=normal --skip-test-db)
+        ($as env TMPDIR="$dir/mysql.tmp" "$init" --no-defaults --datadir="$dir/mysql" --auth-root-authentication-method=normal --skip-test-db)
     else
-        ($as "$1" --no-defaults --initialize-insecure --datadir="$dir/mysql")
+        ($as "$1" --no-defaults --initialize-insecure --datadir="$dir/mysql" --tmpdir="$dir/mysql.tmp")
     fi
 }
 
@@ -264,6 +266,7 @@ command_of_mysql() {
     local dir=$TEST_SERVERS_DIR only_mysql=""
     "$1" --no-defaults --version | grep -qi mariadb || only_mysql="--mysqlx=OFF"
     echo "'$1' --no-defaults --datadir='$dir/mysql' --port=$2 --bind-address=127.0.0.1 --socket='$dir/mysql.sock'" \
+        "--tmpdir='$dir/mysql.tmp'" \
         "--pid-file='$dir/mysql.pid' --init-file='$dir/mysql.init.sql' --skip-name-resolve --skip-log-bin $only_mysql" \
         "--max-connections=200 --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=1 --performance-schema=OFF"
 }
