@@ -7,4 +7,6 @@ pub mod base;
 pub mod feature;
 pub mod kernel;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod web;
