@@ -202,7 +202,7 @@ async fn text_that_is_not_json_is_400_with_its_place() {
         (b"{\"name\":\n  oops}", "expected value at line 2 column 3"),
         (b"{\"name\": \"a\", \"items\": []", "EOF while parsing an object at line 1 column 25"),
         (b"{\"name\": \"a\", \"items\": []} {}", "trailing characters at line 1 column 28"),
-        (b"{\"name\": \"a\", \"items\": [],}", "trailing comma at line 1 column 26"),
+        (b"{\"name\": \"a\", \"items\": [],}", "trailing comma at line 1 column 27"),
         (b"{'name': 'a'}", "key must be a string at line 1 column 2"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b"{\"name\": \"\xc3\x28\"}", "it is not UTF-8"),
