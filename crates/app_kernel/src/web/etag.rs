@@ -32,9 +32,8 @@ pub(crate) fn is_current(if_none_match: Option<&HeaderValue>, etag: &HeaderValue
     let Some(wanted) = if_none_match.and_then(|value| value.to_str().ok()) else {
         return false;
     };
-    let named = |tag: &str| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
-    };
+    let plain = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    let named = |tag: &str| tag == "*" || plain(tag.as_bytes()) == plain(etag.as_bytes());
     wanted.split(',').any(|tag| named(tag.trim()))
 }
 

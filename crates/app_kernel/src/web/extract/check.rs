@@ -760,7 +760,8 @@ mod tests {
         for (value, expected) in cases {
             let mut found = faults::<Order>(&value);
             let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
-            (found.sort(), expected.sort());
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected, "{value}");
         }
     }

@@ -17,8 +17,8 @@ use super::Document;
 use crate::base::error::Error;
 use crate::web::etag;
 
-/// The version of Swagger UI in `assets`, as the tag of its files.
-const VERSION: &str = "\"5.35.0\"";
+/// The version of Swagger UI in `assets`, as the tag of its files: weak, since they go out packed and unpacked.
+const VERSION: &str = "W/\"5.35.0\"";
 const SCRIPT: &[u8] = include_bytes!("../assets/swagger-ui-bundle.js.gz");
 const STYLE: &[u8] = include_bytes!("../assets/swagger-ui.css.gz");
 const PAGE: &str = include_str!("../assets/docs.html");
