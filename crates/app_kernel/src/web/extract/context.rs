@@ -31,7 +31,11 @@ impl std::fmt::Display for RequestId {
 }
 
 fn caller(parts: &Parts) -> Caller {
-    parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
+    parts
+        .extensions
+        .get::<Caller>()
+        .cloned()
+        .unwrap_or_else(Caller::anonymous)
 }
 
 impl<S> FromRequestParts<S> for Kernel
@@ -72,7 +76,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(RequestId(caller(parts).request_id().unwrap_or_default().into()))
+        Ok(RequestId(
+            caller(parts).request_id().unwrap_or_default().into(),
+        ))
     }
 }
 
