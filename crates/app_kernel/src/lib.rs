@@ -6,5 +6,6 @@ extern crate self as app_kernel;
 pub mod base;
 pub mod feature;
 pub mod kernel;
+pub mod service;
 pub mod store;
 pub mod web;

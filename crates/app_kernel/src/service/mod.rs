@@ -1,0 +1,3 @@
+//! Puts a service together, runs it and stops it.
+
+pub mod log;
