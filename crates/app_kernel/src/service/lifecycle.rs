@@ -166,14 +166,14 @@ impl Started {
         let address = listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
         warn_of_weak_secrets(config);
         let (stop, mut stopped) = watch::channel(false);
-        let limits = Limits::from_config(config);
+        let limits = Limits::from(config);
         let kernel = self.kernel.clone();
         let served = tokio::spawn(async move {
             let shutdown = async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
             let drained = server::serve(listener, self.edge, limits, shutdown).await;
-            tracing::info!(clean = drained.clean, "all connections are closed");
+            tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
         });
         Ok(Running { kernel, address, stop, served })
     }

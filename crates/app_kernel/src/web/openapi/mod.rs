@@ -37,8 +37,8 @@ const BEARER: &str = "bearer";
 /// The security scheme that gets such a token by name and password.
 const PASSWORD: &str = "password";
 
-/// Puts the service's routes together: at the prefix and, where the configuration says so, at the root; beside them
-/// `/openapi.json` and `/docs`.
+/// Puts the service's routes together: `api` at the prefix and, where the configuration says so, at the root too; `at_root` at the root only;
+/// beside them `/openapi.json` and `/docs`.
 ///
 /// # Errors
 /// Where two handlers want the same path; the message names it.
@@ -61,7 +61,7 @@ pub(crate) fn assemble(
         } else {
             ApiRouter::new().nest(prefix, api)
         };
-        router = router.merge(documented.finish_api(&mut open_api));
+        router = router.merge(documented.merge(at_root).finish_api(&mut open_api));
         let document = Document::new(open_api, prefix, name, version);
         let mut router = router.layer(from_fn(etag::tag_answers));
         if config.max_body_bytes != AXUM_BODY_LIMIT {
