@@ -18,11 +18,9 @@
 extern crate self as app_kernel;
 
 pub mod base;
-pub mod engine;
 pub mod feature;
 pub mod kernel;
-pub mod prelude;
-pub mod service;
+pub mod service { pub mod log; }
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

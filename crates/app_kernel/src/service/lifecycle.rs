@@ -141,7 +141,7 @@ impl Started {
     /// The OpenAPI document, as JSON.
     #[must_use]
     pub fn openapi(&self) -> &[u8] {
-        self.document.json()
+        &self.document.json
     }
 
     /// The routes alone, without what happens at the edge.

@@ -19,7 +19,7 @@ mod path;
 mod tests;
 mod valid;
 
-pub use context::RequestId;
+pub use super::edge::{ClientAddress, RequestId};
 pub(crate) use json::request_body;
 pub use json::{Json, MAX_JSON_DEPTH};
 pub use params::{Form, Query};

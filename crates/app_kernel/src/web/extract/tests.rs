@@ -762,7 +762,10 @@ async fn the_request_knows_its_caller() {
     let service = Router::new()
         .route(
             "/",
-            get(async |caller: Caller, id: RequestId| format!("{} {id}", caller.kind().as_str())),
+            get(async |caller: Caller| {
+                let id = caller.request_id().unwrap_or_default();
+                format!("{} {id}", caller.kind().as_str())
+            }),
         )
         .route("/db", get(async |_: Db| "a database"))
         .route(

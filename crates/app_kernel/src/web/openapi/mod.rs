@@ -44,6 +44,7 @@ const PASSWORD: &str = "password";
 /// Where two handlers want the same path; the message names it.
 pub(crate) fn assemble(
     api: ApiRouter<Kernel>,
+    at_root: ApiRouter<Kernel>,
     kernel: &Kernel,
     name: &str,
     version: &str,

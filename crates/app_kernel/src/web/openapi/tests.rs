@@ -180,7 +180,7 @@ fn routes() -> ApiRouter<Kernel> {
 
 fn service_of(config: ServiceConfig) -> (Router, Document) {
     let kernel = Kernel::new(config, Clock::system(), None);
-    assemble(routes(), &kernel, "widget <service>", "1.2.3").expect("a service")
+    assemble(routes(), ApiRouter::new(), &kernel, "widget <service>", "1.2.3").expect("a service")
 }
 
 fn service() -> (Router, Document) {
@@ -293,7 +293,7 @@ fn what_is_read_and_what_is_written_are_described_apart() {
 fn a_router_from_another_thread_is_described_as_well() {
     let routes = std::thread::spawn(routes).join().expect("a router");
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
-    let (_, document) = assemble(routes, &kernel, "widget <service>", "1.2.3").expect("a service");
+    let (_, document) = assemble(routes, ApiRouter::new(), &kernel, "widget <service>", "1.2.3").expect("a service");
     assert_eq!(document.json, service().1.json);
 }
 
@@ -301,7 +301,7 @@ fn a_router_from_another_thread_is_described_as_well() {
 fn without_a_login_route_nobody_is_told_to_log_in_there() {
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
     let api = ApiRouter::new().api_route("/widgets", get(list));
-    let (_, document) = assemble(api, &kernel, "s", "1").expect("a service");
+    let (_, document) = assemble(api, ApiRouter::new(), &kernel, "s", "1").expect("a service");
     let document: Value = serde_json::from_slice(&document.json).expect("JSON");
     assert_eq!(
         document["paths"]["/api/v1/widgets"]["get"]["security"],
@@ -392,7 +392,7 @@ fn two_handlers_for_one_path_are_an_error_that_names_it() {
     assert!(refusal.to_string().contains("`GET /widgets`"), "{refusal}");
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
     let api = ApiRouter::new().api_route("/docs", get(list));
-    let refusal = assemble(api, &kernel, "s", "1")
+    let refusal = assemble(api, ApiRouter::new(), &kernel, "s", "1")
         .map(drop)
         .expect_err("a refusal");
     assert!(refusal.to_string().contains("`GET /docs`"), "{refusal}");
