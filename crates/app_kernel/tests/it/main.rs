@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod db;
 mod documents;
 mod support;

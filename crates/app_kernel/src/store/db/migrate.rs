@@ -14,8 +14,10 @@ use crate::base::error::{Error, Result};
 /// What PostgreSQL and MySQL call the lock that only one process holds while it migrates.
 const LOCK: i64 = 0x61_70_70_5f_6b_65_72_6e; // "app_kern"
 const LOCK_NAME: &str = "app_kernel.migration";
-/// How long MySQL waits for another process to finish its migration, in seconds.
-const LOCK_WAIT_SECS: i64 = 600;
+/// How long MySQL waits at once for another process to finish its migration, in seconds: less than a statement may take.
+const LOCK_WAIT_SECS: i64 = 15;
+/// How often it waits.
+const LOCK_WAITS: u32 = 40;
 
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,11 +177,20 @@ async fn lock(session: &mut Session<'_>) -> DbResult<()> {
     match session.dialect().backend() {
         // The transaction holds SQLite's only write lock already.
         Backend::Sqlite => Ok(()),
-        Backend::Postgres => session.query("SELECT pg_advisory_xact_lock($1)", &[Value::Int(LOCK)], |_| Ok(())).await.map(drop),
+        // A long migration of another process is no reason to give up, and neither is a long one of ours.
+        Backend::Postgres => {
+            let patient = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
+            session.batch(&format!("{patient}; SELECT pg_advisory_xact_lock({LOCK})")).await
+        }
         Backend::MySql => {
             let params = [Value::from(LOCK_NAME), Value::Int(LOCK_WAIT_SECS)];
-            let got = session.query("SELECT GET_LOCK(CONCAT(?, '.', DATABASE()), ?)", &params, |row| row.int(0)).await?;
-            if got == [1] { Ok(()) } else { Err(Error::unavailable("another process has been migrating for too long").into()) }
+            for _ in 0..LOCK_WAITS {
+                let got = session.query("SELECT GET_LOCK(CONCAT(?, '.', DATABASE()), ?)", &params, |row| row.int(0)).await?;
+                if got == [1] {
+                    return Ok(());
+                }
+            }
+            Err(Error::unavailable("another process has been migrating for too long").into())
         }
     }
 }
