@@ -28,9 +28,12 @@ impl Cursor {
     pub(crate) fn encode(order: &Order, values: &[Value]) -> Result<String> {
         debug_assert_eq!(order.terms().len(), values.len());
         let values: Vec<Json> = values.iter().map(encoded).collect();
-        let text = URL_SAFE_NO_PAD.encode(serde_json::json!([FORMAT, order.fingerprint(), values]).to_string());
+        let text = URL_SAFE_NO_PAD
+            .encode(serde_json::json!([FORMAT, order.fingerprint(), values]).to_string());
         if text.len() > LONGEST {
-            return Err(bad_cursor("the last row's texts are too long for a cursor; order by shorter columns, or use an offset"));
+            return Err(bad_cursor(
+                "the last row's texts are too long for a cursor; order by shorter columns, or use an offset",
+            ));
         }
         Ok(text)
     }
@@ -40,19 +43,31 @@ impl Cursor {
     /// # Errors
     /// `bad_cursor`, where it is none, or one of another order.
     pub(crate) fn decode(text: &str, order: &Order) -> Result<Vec<Value>> {
-        let broken = || bad_cursor("the cursor can't be read; take the one that came with the page before, unchanged");
+        let broken = || {
+            bad_cursor(
+                "the cursor can't be read; take the one that came with the page before, unchanged",
+            )
+        };
         if text.len() > LONGEST {
             return Err(broken());
         }
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| broken())?;
-        let (format, fingerprint, values): (u64, u32, Vec<Json>) = serde_json::from_slice(&json).map_err(|_| broken())?;
+        let (format, fingerprint, values): (u64, u32, Vec<Json>) =
+            serde_json::from_slice(&json).map_err(|_| broken())?;
         if format != FORMAT {
             return Err(broken());
         }
         if fingerprint != order.fingerprint() || values.len() != order.terms().len() {
-            return Err(bad_cursor("the cursor belongs to another order; begin again without one"));
+            return Err(bad_cursor(
+                "the cursor belongs to another order; begin again without one",
+            ));
         }
-        order.terms().iter().zip(values).map(|(term, json)| decoded(term, json).ok_or_else(broken)).collect()
+        order
+            .terms()
+            .iter()
+            .zip(values)
+            .map(|(term, json)| decoded(term, json).ok_or_else(broken))
+            .collect()
     }
 }
 
@@ -79,13 +94,32 @@ fn decoded(term: &OrderTerm, json: Json) -> Option<Value> {
 
 /// The condition that a row lies strictly after `values` in the order, and its parameters. Right for descending terms and for nulls at
 /// either end; can stand on a side of AND.
-pub(crate) fn keyset(order: &Order, values: &[Value], dialect: &dyn Dialect, first_param: usize) -> (String, Vec<Value>) {
+pub(crate) fn keyset(
+    order: &Order,
+    values: &[Value],
+    dialect: &dyn Dialect,
+    first_param: usize,
+) -> (String, Vec<Value>) {
     debug_assert_eq!(order.terms().len(), values.len());
-    let mut keyset = Keyset { dialect, first_param, sql: String::new(), params: Vec::new() };
-    let places: Vec<Place<'_>> = order.terms().iter().zip(values).map(|(term, value)| Place { term, value }).collect();
+    let mut keyset = Keyset {
+        dialect,
+        first_param,
+        sql: String::new(),
+        params: Vec::new(),
+    };
+    let places: Vec<Place<'_>> = order
+        .terms()
+        .iter()
+        .zip(values)
+        .map(|(term, value)| Place { term, value })
+        .collect();
     if places.len() > 1 && places[0].is_a_bound() {
         // The bound on the first column alone is what lets a database start in the middle of an index.
-        let comparison = if places[0].term.descending { " <= " } else { " >= " };
+        let comparison = if places[0].term.descending {
+            " <= "
+        } else {
+            " >= "
+        };
         keyset.compare(&places[0], comparison);
         keyset.sql.push_str(" AND ");
     }
@@ -174,7 +208,8 @@ impl Keyset<'_> {
     fn compare(&mut self, place: &Place<'_>, comparison: &str) {
         self.column(place);
         self.sql.push_str(comparison);
-        self.dialect.placeholder(self.first_param + self.params.len(), &mut self.sql);
+        self.dialect
+            .placeholder(self.first_param + self.params.len(), &mut self.sql);
         self.params.push(place.value.clone());
     }
 

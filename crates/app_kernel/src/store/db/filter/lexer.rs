@@ -12,7 +12,10 @@ pub(super) struct Mistake {
 }
 
 pub(super) fn mistake<T>(at: usize, message: impl Into<String>) -> Result<T, Mistake> {
-    Err(Mistake { at, message: message.into() })
+    Err(Mistake {
+        at,
+        message: message.into(),
+    })
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +79,9 @@ impl<'a> Lexer<'a> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
         let start = self.at;
         let rest = &self.text.as_bytes()[start..];
-        let Some(&first) = rest.first() else { return Ok((Token::End, start)) };
+        let Some(&first) = rest.first() else {
+            return Ok((Token::End, start));
+        };
         let second = rest.get(1).copied().unwrap_or(0);
         let (token, width) = match (first, second) {
             (b'[', _) => return Ok((self.column()?, start)),
@@ -96,7 +101,9 @@ impl<'a> Lexer<'a> {
             (b'(', _) => (Token::Open, 1),
             (b')', _) => (Token::Close, 1),
             (b',', _) => (Token::Comma, 1),
-            (b'?', b'0'..=b'9') => return mistake(start, "a parameter is written `?`, without a number"),
+            (b'?', b'0'..=b'9') => {
+                return mistake(start, "a parameter is written `?`, without a number");
+            }
             (b'?', _) => (Token::Parameter, 1),
             _ => return mistake(start, self.stranger(first, second)),
         };
@@ -112,8 +119,14 @@ impl<'a> Lexer<'a> {
     fn column(&mut self) -> Result<Token<'a>, Mistake> {
         let start = self.at;
         let inside = &self.text[start + 1..];
-        let Some(end) = inside.find([']', '[', '\'', '\n']).filter(|end| inside.as_bytes()[*end] == b']') else {
-            return mistake(start, "this bracket is not closed; a column is written [name]");
+        let Some(end) = inside
+            .find([']', '[', '\'', '\n'])
+            .filter(|end| inside.as_bytes()[*end] == b']')
+        else {
+            return mistake(
+                start,
+                "this bracket is not closed; a column is written [name]",
+            );
         };
         self.at += end + 2;
         Ok(Token::Column(&inside[..end]))
@@ -125,7 +138,10 @@ impl<'a> Lexer<'a> {
         let mut end = 0;
         loop {
             let Some(quote) = inside[end..].find('\'') else {
-                return mistake(start, "this quote is not closed; a quote inside a text is written ''");
+                return mistake(
+                    start,
+                    "this quote is not closed; a quote inside a text is written ''",
+                );
             };
             end += quote;
             if !inside[end + 1..].starts_with('\'') {
@@ -138,7 +154,11 @@ impl<'a> Lexer<'a> {
             return mistake(start, "a text can't hold the character NUL");
         }
         self.at += end + 2;
-        Ok(Token::Text(if text.contains('\'') { text.replace("''", "'").into() } else { text.into() }))
+        Ok(Token::Text(if text.contains('\'') {
+            text.replace("''", "'").into()
+        } else {
+            text.into()
+        }))
     }
 
     /// `12`, `-12.5`, `1e-3`
@@ -147,21 +167,32 @@ impl<'a> Lexer<'a> {
         self.skip(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         // A minus is part of the number at its beginning and behind an `e` only.
         let taken = &self.text[start..self.at];
-        let minus = taken.bytes().enumerate().skip(1).find(|(i, b)| *b == b'-' && !matches!(taken.as_bytes()[i - 1], b'e' | b'E'));
+        let minus = taken
+            .bytes()
+            .enumerate()
+            .skip(1)
+            .find(|(i, b)| *b == b'-' && !matches!(taken.as_bytes()[i - 1], b'e' | b'E'));
         self.at = start + minus.map_or(taken.len(), |(i, _)| i);
         let text = &self.text[start..self.at];
-        if is_number(text) { Ok(Token::Number(text)) } else { mistake(start, format!("`{}` is no number", shortened(text))) }
+        if is_number(text) {
+            Ok(Token::Number(text))
+        } else {
+            mistake(start, format!("`{}` is no number", shortened(text)))
+        }
     }
 
     fn stranger(&self, first: u8, second: u8) -> String {
         let found = self.text[self.at..].chars().next().unwrap_or_default();
         match (first, second) {
             (b'-', b'-') | (b'/', b'*') | (b'#', _) => "comments are not allowed".to_owned(),
-            (b';', _) => "`;` is not allowed: a clause is one condition".to_owned(),
+            (b';', _) => "`;` is not allowed".to_owned(),
             (b'"' | b'`', _) => "a text is written 'so', a column [so]".to_owned(),
             (b'$' | b':' | b'@', _) => "a parameter is written `?`".to_owned(),
             (b']', _) => "this bracket was not opened; a column is written [name]".to_owned(),
-            _ if found.is_control() => format!("the character {} is not allowed here", found.escape_unicode()),
+            _ if found.is_control() => format!(
+                "the character {} is not allowed here",
+                found.escape_unicode()
+            ),
             _ => format!("`{found}` is not allowed here"),
         }
     }
@@ -173,5 +204,7 @@ fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    unsigned(whole) && unsigned(fraction) && unsigned(exponent.strip_prefix('-').unwrap_or(exponent))
+    unsigned(whole)
+        && unsigned(fraction)
+        && unsigned(exponent.strip_prefix('-').unwrap_or(exponent))
 }
