@@ -35,6 +35,21 @@ impl Dialect for Postgres {
         .to_owned()
     }
 
+    fn meaning_of(&self, sql_type: &str) -> Option<ColumnType> {
+        Some(match sql_type {
+            "text" => ColumnType::Text,
+            "boolean" => ColumnType::Bool,
+            "bigint" => ColumnType::Int,
+            "double precision" => ColumnType::Float,
+            "timestamp with time zone" => ColumnType::Timestamp,
+            "date" => ColumnType::Date,
+            "time without time zone" => ColumnType::Time,
+            "bytea" => ColumnType::Bytes,
+            "json" => ColumnType::Json,
+            _ => return None,
+        })
+    }
+
     fn text_literal(&self, text: &str, sql: &mut String) {
         // standard_conforming_strings is on in every session of ours.
         sql.extend(["'", &text.replace('\'', "''"), "'"]);

@@ -100,6 +100,11 @@ impl Condition {
         self.wanted
     }
 
+    /// How many places the text has to bind values to: a literal can take one too.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The values to bind, in the order of their places: each parameter as the type of what it is compared with.
     ///
     /// # Errors
