@@ -16,13 +16,7 @@ pub(crate) fn push_literal(value: &Value, dialect: &dyn Dialect, sql: &mut Strin
         Value::Text(text) => dialect.text_literal(text, sql),
         Value::Json(json) => dialect.text_literal(&json.to_string(), sql),
         Value::Bytes(bytes) => push_bytes(bytes, dialect, sql),
-        Value::Timestamp(time) => push_typed(
-            "TIMESTAMPTZ",
-            "TIMESTAMP",
-            &format_timestamp(*time),
-            dialect,
-            sql,
-        ),
+        Value::Timestamp(time) => push_typed("TIMESTAMPTZ", "TIMESTAMP", &format_timestamp(*time), dialect, sql),
         Value::Date(date) => push_typed("DATE", "DATE", &date.to_string(), dialect, sql),
         Value::Time(time) => push_typed("TIME", "TIME", &format!("{time:.6}"), dialect, sql),
     }
@@ -37,11 +31,7 @@ fn push_float(x: f64, dialect: &dyn Dialect, sql: &mut String) {
 }
 
 fn push_bytes(bytes: &[u8], dialect: &dyn Dialect, sql: &mut String) {
-    sql.push_str(if dialect.backend() == Backend::Postgres {
-        "BYTEA '\\x"
-    } else {
-        "X'"
-    });
+    sql.push_str(if dialect.backend() == Backend::Postgres { "BYTEA '\\x" } else { "X'" });
     for byte in bytes {
         sql.push_str(&format!("{byte:02x}"));
     }

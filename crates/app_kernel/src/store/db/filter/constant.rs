@@ -37,9 +37,7 @@ impl Constant {
         match self {
             Constant::Value(_) => false,
             Constant::Parameter { .. } | Constant::Presence { .. } => true,
-            Constant::Pattern(inner) | Constant::IsNull { operand: inner, .. } => {
-                inner.has_parameter()
-            }
+            Constant::Pattern(inner) | Constant::IsNull { operand: inner, .. } => inner.has_parameter(),
             Constant::Call(_, arguments) => arguments.iter().any(Constant::has_parameter),
             Constant::Compare(_, sides) => sides.0.has_parameter() || sides.1.has_parameter(),
         }
@@ -48,32 +46,25 @@ impl Constant {
     /// The value. Takes the parameters it needs out of `params`, each of which is needed in one place only.
     pub(super) fn evaluate(&self, params: &mut [Value]) -> Result<Value, Problem> {
         let mut take = |number: usize| {
-            params
-                .get_mut(number - 1)
-                .map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
+            params.get_mut(number - 1).map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
         };
         match self {
             Constant::Value(value) => Ok(value.clone()),
-            Constant::Parameter { number, ty } => coerce(take(*number), *ty)
-                .map_err(|problem| format!("parameter {number} {problem}").into()),
+            Constant::Parameter { number, ty } => {
+                coerce(take(*number), *ty).map_err(|problem| format!("parameter {number} {problem}").into())
+            }
             Constant::Presence { number } => Ok(take(*number)),
             Constant::Pattern(inner) => checked_pattern(inner.evaluate(params)?),
             Constant::Call(function, arguments) => {
-                let values = arguments
-                    .iter()
-                    .map(|argument| argument.evaluate(params))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let values =
+                    arguments.iter().map(|argument| argument.evaluate(params)).collect::<Result<Vec<_>, _>>()?;
                 Ok(called(*function, values))
             }
             Constant::Compare(comparison, sides) => {
                 let (left, right) = (sides.0.evaluate(params)?, sides.1.evaluate(params)?);
-                Ok(compared(&left, &right).map_or(Value::Null, |ordering| {
-                    Value::Bool(comparison.holds(ordering))
-                }))
+                Ok(compared(&left, &right).map_or(Value::Null, |ordering| Value::Bool(comparison.holds(ordering))))
             }
-            Constant::IsNull { operand, negated } => {
-                Ok(Value::Bool(operand.evaluate(params)?.is_null() != *negated))
-            }
+            Constant::IsNull { operand, negated } => Ok(Value::Bool(operand.evaluate(params)?.is_null() != *negated)),
         }
     }
 }
@@ -87,19 +78,12 @@ fn checked_pattern(pattern: Value) -> Result<Value, Problem> {
         return Err(format!("a pattern of LIKE may have {LONGEST_PATTERN} bytes").into());
     }
     let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    if backslashes % 2 == 1 {
-        Err("a pattern of LIKE must not end with a lone backslash".into())
-    } else {
-        Ok(pattern)
-    }
+    if backslashes % 2 == 1 { Err("a pattern of LIKE must not end with a lone backslash".into()) } else { Ok(pattern) }
 }
 
 fn called(function: Function, mut values: Vec<Value>) -> Value {
     match function {
-        Function::Coalesce => values
-            .into_iter()
-            .find(|value| !value.is_null())
-            .unwrap_or(Value::Null),
+        Function::Coalesce => values.into_iter().find(|value| !value.is_null()).unwrap_or(Value::Null),
         _ => match (function, values.pop()) {
             (Function::Lower, Some(Value::Text(text))) => Value::Text(text.to_ascii_lowercase()),
             (Function::Upper, Some(Value::Text(text))) => Value::Text(text.to_ascii_uppercase()),

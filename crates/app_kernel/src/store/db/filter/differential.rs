@@ -10,6 +10,7 @@ use super::*;
 use crate::base::secret::Secret;
 use crate::store::db::cursor::{Cursor, keyset};
 use crate::store::db::dialect::Backend;
+use crate::store::db::dialect::literal::push_literal;
 use crate::store::db::driver::{Driver, Operation, Options, Session};
 use crate::store::db::entity::ColumnDef;
 use crate::store::db::error::DbError;
@@ -55,20 +56,17 @@ const TEXTS: [&str; 24] = [
     "", " ", "a", "A", "a ", "ab", "Ab", "b", "É", "é", "e\u{301}", "ß", "ẞ", "İ", "ı", "\u{212A}", "%", "_", "\\", "50%", "'", "👩‍👩‍👧‍👦",
     "\u{10FFFF}", "a\nb",
 ];
-const PATTERNS: [&str; 12] = [
-    "", "%", "_", "a%", "A%", "%b", "_b", r"\%", r"50\%", r"\\", r"\_%", "a_%",
-];
+const PATTERNS: [&str; 12] = ["", "%", "_", "a%", "A%", "%b", "_b", r"\%", r"50\%", r"\\", r"\_%", "a_%"];
 const INTS: [i64; 8] = [0, 1, -1, 2, i64::MAX, i64::MIN, (1 << 53) + 1, -7];
 const FLOATS: [f64; 9] = [0.0, 0.1, 1.0 / 3.0, -2.5, 1e308, -1e308, 5e-324, 2.0, 1e-7];
 
+/// A rule that each row keeps, with everything that a rule can say.
+const RULE: &str = r"LENGTH([name]) >= 0 OR LOWER([name]) LIKE 'a\_%' OR [seen] > '2026-01-30T12:00:00Z' OR [due] = '2026-01-30'
+    OR [opens] = '12:30' OR ABS([weight]) > 0.1 OR ABS([size]) IN (1, -9223372036854775808) OR COALESCE([flag], TRUE) OR [size] IN ()";
+
 fn table(name: &str) -> EntityDef {
     let mut entity = EntityDef::new(name.to_owned());
-    entity.columns = COLUMNS
-        .map(|(name, ty, nullable)| ColumnDef {
-            nullable,
-            ..ColumnDef::new(name, ty)
-        })
-        .into();
+    entity.columns = COLUMNS.map(|(name, ty, nullable)| ColumnDef { nullable, ..ColumnDef::new(name, ty) }).into();
     entity
 }
 
@@ -87,29 +85,15 @@ fn value(dice: &mut Dice, ty: ColumnType) -> Value {
             ];
             Value::Timestamp(dice.pick(&times).parse().expect("a time"))
         }
-        ColumnType::Date => Value::Date(
-            dice.pick(&["0001-01-01", "2024-02-29", "9999-12-31"])
-                .parse()
-                .expect("a day"),
-        ),
-        _ => Value::Time(
-            dice.pick(&["00:00", "12:30:00.5", "23:59:59.999999"])
-                .parse()
-                .expect("a time of day"),
-        ),
+        ColumnType::Date => Value::Date(dice.pick(&["0001-01-01", "2024-02-29", "9999-12-31"]).parse().expect("a day")),
+        _ => Value::Time(dice.pick(&["00:00", "12:30:00.5", "23:59:59.999999"]).parse().expect("a time of day")),
     }
 }
 
 fn rows(dice: &mut Dice) -> Vec<Vec<Value>> {
     let mut row = || {
         COLUMNS
-            .map(|(_, ty, nullable)| {
-                if nullable && dice.roll(4) == 0 {
-                    Value::Null
-                } else {
-                    value(dice, ty)
-                }
-            })
+            .map(|(_, ty, nullable)| if nullable && dice.roll(4) == 0 { Value::Null } else { value(dice, ty) })
             .to_vec()
     };
     (0..80).map(|_| row()).collect()
@@ -128,16 +112,9 @@ fn varying(dice: &mut Dice, ty: ColumnType, depth: usize) -> Term {
     match (ty, dice.roll(3)) {
         (ColumnType::Text, 0) => Term::Call("LOWER", vec![varying(dice, ty, depth - 1)]),
         (ColumnType::Text, 1) => Term::Call("UPPER", vec![varying(dice, ty, depth - 1)]),
-        (ColumnType::Int, 0) => {
-            Term::Call("LENGTH", vec![varying(dice, ColumnType::Text, depth - 1)])
-        }
-        (ColumnType::Int | ColumnType::Float, 1) => {
-            Term::Call("ABS", vec![varying(dice, ty, depth - 1)])
-        }
-        _ => Term::Call(
-            "COALESCE",
-            vec![varying(dice, ty, depth - 1), term(dice, ty, depth - 1)],
-        ),
+        (ColumnType::Int, 0) => Term::Call("LENGTH", vec![varying(dice, ColumnType::Text, depth - 1)]),
+        (ColumnType::Int | ColumnType::Float, 1) => Term::Call("ABS", vec![varying(dice, ty, depth - 1)]),
+        _ => Term::Call("COALESCE", vec![varying(dice, ty, depth - 1), term(dice, ty, depth - 1)]),
     }
 }
 
@@ -153,11 +130,7 @@ fn term(dice: &mut Dice, ty: ColumnType, depth: usize) -> Term {
 
 fn test(dice: &mut Dice, depth: usize) -> Test {
     if depth > 0 && dice.roll(2) == 0 {
-        let mut several = || {
-            (0..2 + dice.roll(2))
-                .map(|_| test(dice, depth - 1))
-                .collect()
-        };
+        let mut several = || (0..2 + dice.roll(2)).map(|_| test(dice, depth - 1)).collect();
         let parts: Vec<Test> = several();
         return match dice.roll(3) {
             0 => Test::And(parts),
@@ -177,24 +150,12 @@ fn test(dice: &mut Dice, depth: usize) -> Test {
     let (left, negated) = (varying(dice, ty, 2), dice.roll(2) == 0);
     match dice.roll(8) {
         0 => Test::Alone(varying(dice, ColumnType::Bool, 1)),
-        1 => Test::In(
-            left,
-            negated,
-            (0..dice.roll(4)).map(|_| term(dice, ty, 1)).collect(),
-        ),
-        2 => Test::Like(
-            varying(dice, ColumnType::Text, 2),
-            negated,
-            dice.pick(&PATTERNS),
-        ),
+        1 => Test::In(left, negated, (0..dice.roll(4)).map(|_| term(dice, ty, 1)).collect()),
+        2 => Test::Like(varying(dice, ColumnType::Text, 2), negated, dice.pick(&PATTERNS)),
         3 => Test::Between(left, negated, term(dice, ty, 1), term(dice, ty, 1)),
         4 => Test::IsNull(left, negated),
         5 => Test::Not(Box::new(test(dice, 0))),
-        _ => Test::Compare(
-            left,
-            dice.pick(&["=", "!=", "<>", "<", "<=", ">", ">="]),
-            term(dice, ty, 2),
-        ),
+        _ => Test::Compare(left, dice.pick(&["=", "!=", "<>", "<", "<=", ">", ">="]), term(dice, ty, 2)),
     }
 }
 
@@ -206,10 +167,7 @@ struct Written {
 
 impl Written {
     fn of(test: &Test) -> Self {
-        let mut written = Written {
-            clause: String::new(),
-            params: Vec::new(),
-        };
+        let mut written = Written { clause: String::new(), params: Vec::new() };
         written.test(test);
         written
     }
@@ -241,8 +199,7 @@ impl Written {
             }
             Test::Like(left, negated, pattern) => {
                 self.term(left);
-                write!(self.clause, "{} LIKE '{pattern}'", not(*negated))
-                    .expect("a String takes all");
+                write!(self.clause, "{} LIKE '{pattern}'", not(*negated)).expect("a String takes all");
             }
             Test::Between(left, negated, low, high) => {
                 self.term(left);
@@ -292,12 +249,7 @@ impl Written {
             Term::Literal(Value::Bool(b)) => self.push(if *b { "true" } else { "FALSE" }),
             Term::Literal(value) => {
                 let json = serde_json::to_value(value).expect("plain values are JSON");
-                self.push(&format!(
-                    "'{}'",
-                    json.as_str()
-                        .expect("the others are texts")
-                        .replace('\'', "''")
-                ));
+                self.push(&format!("'{}'", json.as_str().expect("the others are texts").replace('\'', "''")));
             }
         }
     }
@@ -320,15 +272,10 @@ fn holds(test: &Test, row: &[Value]) -> Option<bool> {
         Test::Or(parts) => all(parts, true),
         Test::Not(inner) => holds(inner, row).map(|truth| !truth),
         Test::Alone(term) => worth(term, row).as_bool(),
-        Test::Compare(left, comparison, right) => {
-            compared(&worth(left, row), comparison, &worth(right, row))
-        }
+        Test::Compare(left, comparison, right) => compared(&worth(left, row), comparison, &worth(right, row)),
         Test::In(left, negated, list) => {
             let left = worth(left, row);
-            let truths: Vec<Option<bool>> = list
-                .iter()
-                .map(|item| compared(&left, "=", &worth(item, row)))
-                .collect();
+            let truths: Vec<Option<bool>> = list.iter().map(|item| compared(&left, "=", &worth(item, row))).collect();
             let found = if truths.contains(&Some(true)) {
                 Some(true)
             } else if truths.contains(&None) {
@@ -340,16 +287,13 @@ fn holds(test: &Test, row: &[Value]) -> Option<bool> {
         }
         Test::Like(left, negated, pattern) => {
             let pattern: Vec<char> = pattern.chars().collect();
-            worth(left, row).as_str().map(|text| {
-                matches_pattern(&text.chars().collect::<Vec<_>>(), &pattern) != *negated
-            })
+            worth(left, row)
+                .as_str()
+                .map(|text| matches_pattern(&text.chars().collect::<Vec<_>>(), &pattern) != *negated)
         }
         Test::Between(left, negated, low, high) => {
             let left = worth(left, row);
-            let ends = [
-                compared(&left, ">=", &worth(low, row)),
-                compared(&left, "<=", &worth(high, row)),
-            ];
+            let ends = [compared(&left, ">=", &worth(low, row)), compared(&left, "<=", &worth(high, row))];
             let inside = if ends.contains(&Some(false)) {
                 Some(false)
             } else if ends.contains(&None) {
@@ -372,16 +316,12 @@ fn worth(term: &Term, row: &[Value]) -> Value {
             let mut known = values.filter(|value| !value.is_null());
             match (*name, known.next()) {
                 (_, None) => Value::Null,
-                ("LOWER", Some(Value::Text(text))) => text
-                    .chars()
-                    .map(|c| c.to_ascii_lowercase())
-                    .collect::<String>()
-                    .into(),
-                ("UPPER", Some(Value::Text(text))) => text
-                    .chars()
-                    .map(|c| c.to_ascii_uppercase())
-                    .collect::<String>()
-                    .into(),
+                ("LOWER", Some(Value::Text(text))) => {
+                    text.chars().map(|c| c.to_ascii_lowercase()).collect::<String>().into()
+                }
+                ("UPPER", Some(Value::Text(text))) => {
+                    text.chars().map(|c| c.to_ascii_uppercase()).collect::<String>().into()
+                }
                 ("LENGTH", Some(Value::Text(text))) => Value::Int(text.chars().count() as i64),
                 ("ABS", Some(Value::Int(n))) => n.checked_abs().into(),
                 ("ABS", Some(Value::Float(x))) => Value::Float(x.abs()),
@@ -423,12 +363,9 @@ fn ordering(left: &Value, right: &Value) -> Ordering {
 fn matches_pattern(text: &[char], pattern: &[char]) -> bool {
     match (pattern, text) {
         ([], text) => text.is_empty(),
-        (['%', rest @ ..], _) => {
-            (0..=text.len()).any(|skipped| matches_pattern(&text[skipped..], rest))
-        }
+        (['%', rest @ ..], _) => (0..=text.len()).any(|skipped| matches_pattern(&text[skipped..], rest)),
         (['_', rest @ ..], [_, text @ ..]) => matches_pattern(text, rest),
-        (['\\', wanted, rest @ ..], [found, text @ ..])
-        | ([wanted, rest @ ..], [found, text @ ..]) => {
+        (['\\', wanted, rest @ ..], [found, text @ ..]) | ([wanted, rest @ ..], [found, text @ ..]) => {
             wanted == found && matches_pattern(text, rest)
         }
         _ => false,
@@ -463,9 +400,7 @@ impl Operation for Ids {
     type Output = Vec<String>;
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<String>, DbError> {
-        session
-            .query(&self.0, &self.1, |row| Ok(row.text(0)?.to_owned()))
-            .await
+        session.query(&self.0, &self.1, |row| Ok(row.text(0)?.to_owned())).await
     }
 }
 
@@ -479,20 +414,10 @@ struct Traps {
 impl Traps {
     async fn set(url: &str, name: &str, dice: &mut Dice) -> Self {
         let url = DatabaseUrl::parse(&Secret::new(url)).expect("the scheme is known");
-        let driver = Driver::connect(
-            &url,
-            &Options {
-                pool_size: Some(1),
-                ..Options::default()
-            },
-        )
-        .await
-        .expect("the database is there");
-        let traps = Traps {
-            driver,
-            entity: table(&format!("{name}_{}", std::process::id())),
-            rows: rows(dice),
-        };
+        let driver = Driver::connect(&url, &Options { pool_size: Some(1), ..Options::default() })
+            .await
+            .expect("the database is there");
+        let traps = Traps { driver, entity: table(&format!("{name}_{}", std::process::id())), rows: rows(dice) };
         traps.fill().await;
         traps
     }
@@ -513,70 +438,39 @@ impl Traps {
             self.quoted("id"),
             self.dialect().column_type(ColumnType::Text, true)
         )];
-        columns.extend(COLUMNS.map(|(name, ty, _)| {
-            format!(
-                "{} {}",
-                self.quoted(name),
-                self.dialect().column_type(ty, false)
-            )
-        }));
+        columns.extend(
+            COLUMNS.map(|(name, ty, _)| format!("{} {}", self.quoted(name), self.dialect().column_type(ty, false))),
+        );
         let collation = match self.dialect().backend() {
-            Backend::MySql if self.is_mariadb().await => {
-                " CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
-            }
+            Backend::MySql if self.is_mariadb().await => " CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
             Backend::MySql => " CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin",
             _ => "",
         };
+        let rule = render_check(RULE, &self.entity, self.dialect()).expect("the rule is right");
+        columns.push(format!("CHECK ({rule})"));
         let table = self.quoted(&self.entity.table);
-        let create = format!(
-            "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({}){collation}",
-            columns.join(", ")
-        );
-        self.driver
-            .write(Arc::new(Run(create)))
-            .await
-            .expect("the table can be made");
-        let places: Vec<String> = (1..=columns.len())
+        let create = format!("DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({}){collation}", columns.join(", "));
+        self.driver.write(Arc::new(Run(create))).await.expect("the table can be made");
+        let places: Vec<String> = (1..=COLUMNS.len() + 1)
             .map(|number| {
                 let mut text = String::new();
                 self.dialect().placeholder(number, &mut text);
                 text
             })
             .collect();
-        let rows = self
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(i, row)| [vec![id(i).into()], row.clone()].concat());
-        let insert = Insert(
-            format!("INSERT INTO {table} VALUES ({})", places.join(", ")),
-            rows.collect(),
-        );
-        self.driver
-            .write(Arc::new(insert))
-            .await
-            .expect("the rows fit");
+        let rows = self.rows.iter().enumerate().map(|(i, row)| [vec![id(i).into()], row.clone()].concat());
+        let insert = Insert(format!("INSERT INTO {table} VALUES ({})", places.join(", ")), rows.collect());
+        self.driver.write(Arc::new(insert)).await.expect("the rows fit");
     }
 
     async fn is_mariadb(&self) -> bool {
-        let version = self
-            .driver
-            .read(Ids("SELECT VERSION()".to_owned(), Vec::new()))
-            .await
-            .expect("it has a version");
+        let version = self.driver.read(Ids("SELECT VERSION()".to_owned(), Vec::new())).await.expect("it has a version");
         version[0].contains("MariaDB")
     }
 
-    async fn ids(
-        &self,
-        condition: &str,
-        order: &str,
-        limit: usize,
-        params: Vec<Value>,
-    ) -> Vec<String> {
+    async fn ids(&self, condition: &str, order: &str, limit: usize, params: Vec<Value>) -> Vec<String> {
         let (id, table) = (self.quoted("id"), self.quoted(&self.entity.table));
-        let sql =
-            format!("SELECT {id} FROM {table} WHERE {condition} ORDER BY {order} LIMIT {limit}");
+        let sql = format!("SELECT {id} FROM {table} WHERE {condition} ORDER BY {order} LIMIT {limit}");
         match self.driver.read(Ids(sql.clone(), params)).await {
             Ok(ids) => ids,
             Err(error) => panic!("{error:?}: {sql}"),
@@ -593,24 +487,13 @@ impl Traps {
                 Err(error) => panic!("{error}: {clause}"),
             };
             let bound = condition.bind(params.clone()).expect("the parameters fit");
-            let found = self
-                .ids(&condition.sql, &self.quoted("id"), 1000, bound)
-                .await;
-            let expected: Vec<String> = (0..self.rows.len())
-                .filter(|i| holds(&made, &self.rows[*i]) == Some(true))
-                .map(id)
-                .collect();
-            assert_eq!(
-                found, expected,
-                "{clause} with {params:?} became {}",
-                condition.sql
-            );
+            let found = self.ids(&condition.sql, &self.quoted("id"), 1000, bound).await;
+            let expected: Vec<String> =
+                (0..self.rows.len()).filter(|i| holds(&made, &self.rows[*i]) == Some(true)).map(id).collect();
+            assert_eq!(found, expected, "{clause} with {params:?} became {}", condition.sql);
             hits += found.len();
         }
-        assert!(
-            hits > many * 10,
-            "most conditions must hold somewhere: {hits} rows"
-        );
+        assert!(hits > many * 10, "most conditions must hold somewhere: {hits} rows");
     }
 
     async fn compare_pages(&self, dice: &mut Dice, many: usize) {
@@ -620,20 +503,15 @@ impl Traps {
             let expected = self.in_order(&order);
             let mut by = String::new();
             order.print(self.dialect(), &mut by);
-            let (mut seen, mut condition, mut params) =
-                (Vec::new(), "1 = 1".to_owned(), Vec::new());
+            let (mut seen, mut condition, mut params) = (Vec::new(), "1 = 1".to_owned(), Vec::new());
             loop {
                 let page = self.ids(&condition, &by, 7, params).await;
                 let Some(last) = page.last().cloned() else {
                     break;
                 };
                 seen.extend(page);
-                assert!(
-                    seen.len() <= expected.len(),
-                    "{text} never ends: {condition}"
-                );
-                let cursor = Cursor::encode(&order, &self.values_at(&last, &order))
-                    .expect("the texts are short");
+                assert!(seen.len() <= expected.len(), "{text} never ends: {condition}");
+                let cursor = Cursor::encode(&order, &self.values_at(&last, &order)).expect("the texts are short");
                 let values = Cursor::decode(&cursor, &order).expect("it is one of ours");
                 (condition, params) = keyset(&order, &values, self.dialect(), 1);
             }
@@ -647,17 +525,12 @@ impl Traps {
             Some(i) => self.rows[row][i].clone(),
             None => wanted.into(),
         };
-        order
-            .terms()
-            .iter()
-            .map(|term| value(&term.column))
-            .collect()
+        order.terms().iter().map(|term| value(&term.column)).collect()
     }
 
     fn in_order(&self, order: &Order) -> Vec<String> {
-        let mut all: Vec<(Vec<Value>, String)> = (0..self.rows.len())
-            .map(|i| (self.values_at(&id(i), order), id(i)))
-            .collect();
+        let mut all: Vec<(Vec<Value>, String)> =
+            (0..self.rows.len()).map(|i| (self.values_at(&id(i), order), id(i))).collect();
         all.sort_by(|(left, _), (right, _)| {
             let terms = order.terms().iter().zip(left.iter().zip(right));
             terms.fold(Ordering::Equal, |so_far, (term, (left, right))| {
@@ -685,18 +558,32 @@ impl Traps {
         all.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// A literal is the same number, to the last bit, as the parameter.
+    async fn compare_floats(&self, dice: &mut Dice) {
+        for _ in 0..20 {
+            let mut random =
+                || f64::from_bits((dice.roll(1 << 31) as u64) << 33 | (dice.roll(1 << 31) as u64) << 2 | 1);
+            let floats: Vec<f64> = std::iter::repeat_with(&mut random).filter(|x| x.is_finite()).take(100).collect();
+            let mut equal = String::new();
+            for (i, x) in floats.iter().enumerate() {
+                equal.push_str(if i == 0 { "" } else { " AND " });
+                push_literal(&Value::Float(*x), self.dialect(), &mut equal);
+                equal.push_str(" = ");
+                self.dialect().placeholder(i + 1, &mut equal);
+            }
+            let params = floats.iter().map(|x| Value::Float(*x)).collect();
+            let found = self.ids(&equal, &self.quoted("id"), 1000, params).await;
+            assert_eq!(found.len(), self.rows.len(), "one of these is read as another number: {floats:?}");
+        }
+    }
+
     async fn ask_the_extremes(&self) {
         let mut entity = super::tests::widget();
-        entity
-            .columns
-            .retain(|column| self.entity.column(&column.name).is_some());
+        entity.columns.retain(|column| self.entity.column(&column.name).is_some());
         for text in extremes() {
-            let condition =
-                render(&text, &entity, self.dialect(), 1).expect("it is within the limits");
-            let others_of_the_caller =
-                format!("{} AND {} IS NOT NULL", condition.sql, self.quoted("id"));
-            self.ids(&others_of_the_caller, &self.quoted("id"), 1000, Vec::new())
-                .await;
+            let condition = render(&text, &entity, self.dialect(), 1).expect("it is within the limits");
+            let others_of_the_caller = format!("{} AND {} IS NOT NULL", condition.sql, self.quoted("id"));
+            self.ids(&others_of_the_caller, &self.quoted("id"), 1000, Vec::new()).await;
         }
     }
 }
@@ -706,9 +593,7 @@ fn id(row: usize) -> String {
 }
 
 fn random_order(dice: &mut Dice) -> String {
-    let mut columns: Vec<&str> = (0..1 + dice.roll(3))
-        .map(|_| dice.pick(&COLUMNS).0)
-        .collect();
+    let mut columns: Vec<&str> = (0..1 + dice.roll(3)).map(|_| dice.pick(&COLUMNS).0).collect();
     if dice.roll(4) == 0 {
         columns.push("id");
     }
@@ -729,28 +614,22 @@ async fn means_the_same(url: &str, conditions: usize, pages: usize) {
     let mut dice = Dice(0x00C0_FFEE);
     let traps = Traps::set(url, "traps", &mut dice).await;
     traps.ask_the_extremes().await;
+    traps.compare_floats(&mut dice).await;
     traps.compare_conditions(&mut dice, conditions).await;
     traps.compare_pages(&mut dice, pages).await;
     let drop = format!("DROP TABLE {}", traps.quoted(&traps.entity.table));
-    traps
-        .driver
-        .write(Arc::new(Run(drop)))
-        .await
-        .expect("the table can go");
+    traps.driver.write(Arc::new(Run(drop))).await.expect("the table can go");
     traps.driver.close().await;
 }
 
 /// The server's address, or nothing where `DATABASES` deselects it.
 fn server(backend: &str, variable: &str) -> Option<String> {
-    if std::env::var("DATABASES")
-        .is_ok_and(|chosen| !chosen.split(',').any(|name| name.trim() == backend))
-    {
+    if std::env::var("DATABASES").is_ok_and(|chosen| !chosen.split(',').any(|name| name.trim() == backend)) {
         println!("{backend} is deselected by DATABASES");
         return None;
     }
-    let missing = format!(
-        "{variable} is not set; run ./test, which starts a server, or set DATABASES=sqlite to run less"
-    );
+    let missing =
+        format!("{variable} is not set; run ./test, which starts a server, or set DATABASES=sqlite to run less");
     Some(std::env::var(variable).unwrap_or_else(|_| panic!("{missing}")))
 }
 
@@ -762,12 +641,7 @@ async fn a_clause_means_on_sqlite_what_the_rules_say() {
         return println!("sqlite is deselected by DATABASES");
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    means_the_same(
-        &format!("sqlite:///{}", folder.path().join("traps.db").display()),
-        3000,
-        200,
-    )
-    .await;
+    means_the_same(&format!("sqlite:///{}", folder.path().join("traps.db").display()), 3000, 200).await;
 }
 
 /// Promise: C3, C13

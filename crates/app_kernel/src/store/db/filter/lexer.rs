@@ -12,10 +12,7 @@ pub(super) struct Mistake {
 }
 
 pub(super) fn mistake<T>(at: usize, message: impl Into<String>) -> Result<T, Mistake> {
-    Err(Mistake {
-        at,
-        message: message.into(),
-    })
+    Err(Mistake { at, message: message.into() })
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -119,14 +116,8 @@ impl<'a> Lexer<'a> {
     fn column(&mut self) -> Result<Token<'a>, Mistake> {
         let start = self.at;
         let inside = &self.text[start + 1..];
-        let Some(end) = inside
-            .find([']', '[', '\'', '\n'])
-            .filter(|end| inside.as_bytes()[*end] == b']')
-        else {
-            return mistake(
-                start,
-                "this bracket is not closed; a column is written [name]",
-            );
+        let Some(end) = inside.find([']', '[', '\'', '\n']).filter(|end| inside.as_bytes()[*end] == b']') else {
+            return mistake(start, "this bracket is not closed; a column is written [name]");
         };
         self.at += end + 2;
         Ok(Token::Column(&inside[..end]))
@@ -138,10 +129,7 @@ impl<'a> Lexer<'a> {
         let mut end = 0;
         loop {
             let Some(quote) = inside[end..].find('\'') else {
-                return mistake(
-                    start,
-                    "this quote is not closed; a quote inside a text is written ''",
-                );
+                return mistake(start, "this quote is not closed; a quote inside a text is written ''");
             };
             end += quote;
             if !inside[end + 1..].starts_with('\'') {
@@ -154,11 +142,7 @@ impl<'a> Lexer<'a> {
             return mistake(start, "a text can't hold the character NUL");
         }
         self.at += end + 2;
-        Ok(Token::Text(if text.contains('\'') {
-            text.replace("''", "'").into()
-        } else {
-            text.into()
-        }))
+        Ok(Token::Text(if text.contains('\'') { text.replace("''", "'").into() } else { text.into() }))
     }
 
     /// `12`, `-12.5`, `1e-3`
@@ -189,10 +173,7 @@ impl<'a> Lexer<'a> {
             (b'"' | b'`', _) => "a text is written 'so', a column [so]".to_owned(),
             (b'$' | b':' | b'@', _) => "a parameter is written `?`".to_owned(),
             (b']', _) => "this bracket was not opened; a column is written [name]".to_owned(),
-            _ if found.is_control() => format!(
-                "the character {} is not allowed here",
-                found.escape_unicode()
-            ),
+            _ if found.is_control() => format!("the character {} is not allowed here", found.escape_unicode()),
             _ => format!("`{found}` is not allowed here"),
         }
     }
@@ -204,7 +185,5 @@ fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    unsigned(whole)
-        && unsigned(fraction)
-        && unsigned(exponent.strip_prefix('-').unwrap_or(exponent))
+    unsigned(whole) && unsigned(fraction) && unsigned(exponent.strip_prefix('-').unwrap_or(exponent))
 }

@@ -48,12 +48,7 @@ pub(crate) struct Condition {
 ///
 /// # Errors
 /// `bad_where_clause`, with the place and the cure.
-pub(crate) fn render(
-    clause: &str,
-    entity: &EntityDef,
-    dialect: &dyn Dialect,
-    first_param: usize,
-) -> Result<Condition> {
+pub(crate) fn render(clause: &str, entity: &EntityDef, dialect: &dyn Dialect, first_param: usize) -> Result<Condition> {
     rendered(clause, entity, dialect, first_param).map_err(|mistake| explained(clause, &mistake))
 }
 
@@ -61,46 +56,26 @@ pub(crate) fn render(
 ///
 /// # Errors
 /// `bad_where_clause`, with the place and the cure.
-pub(crate) fn render_check(
-    clause: &str,
-    entity: &EntityDef,
-    dialect: &dyn Dialect,
-) -> Result<String> {
+pub(crate) fn render_check(clause: &str, entity: &EntityDef, dialect: &dyn Dialect) -> Result<String> {
     let condition = render(clause, entity, dialect, 1)?;
     if condition.wanted > 0 {
-        return Err(bad_clause(
-            "a rule of a table can't have parameters; write the values in its text".to_owned(),
-        ));
+        return Err(bad_clause("a rule of a table can't have parameters; write the values in its text".to_owned()));
     }
     Ok(condition.sql)
 }
 
-fn rendered(
-    text: &str,
-    entity: &EntityDef,
-    dialect: &dyn Dialect,
-    first_param: usize,
-) -> Result<Condition, Mistake> {
+fn rendered(text: &str, entity: &EntityDef, dialect: &dyn Dialect, first_param: usize) -> Result<Condition, Mistake> {
     let parsed = parser::parse(text)?;
     let mut printer = Printer::new(entity, dialect, first_param);
     match &parsed.clause {
         Some(clause) => printer.clause(clause)?,
         None => printer.sql.push_str("1 = 1"),
     }
-    Ok(Condition {
-        sql: printer.sql,
-        slots: printer.slots,
-        wanted: parsed.parameters,
-    })
+    Ok(Condition { sql: printer.sql, slots: printer.slots, wanted: parsed.parameters })
 }
 
 impl Condition {
-    /// How many `?` the clause has.
-    pub(crate) fn parameter_count(&self) -> usize {
-        self.wanted
-    }
-
-    /// How many places the text has to bind values to: a literal can take one too.
+    /// How many values [`Condition::bind`] answers: fewer than there are `?` where several are worked out into one.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }
@@ -112,19 +87,11 @@ impl Condition {
     pub(crate) fn bind(&self, mut params: Vec<Value>) -> Result<Vec<Value>> {
         if params.len() != self.wanted {
             let wanted = counted(self.wanted, "parameter");
-            let given = if params.len() == 1 {
-                "1 was"
-            } else {
-                &format!("{} were", params.len())
-            };
-            return Err(bad_clause(format!(
-                "the where clause has {wanted}, but {given} given"
-            )));
+            let given = if params.len() == 1 { "1 was" } else { &format!("{} were", params.len()) };
+            return Err(bad_clause(format!("the where clause has {wanted}, but {given} given")));
         }
         let values = self.slots.iter().map(|slot| slot.evaluate(&mut params));
-        values
-            .collect::<Result<_, _>>()
-            .map_err(|problem| bad_clause(problem.into_owned()))
+        values.collect::<Result<_, _>>().map_err(|problem| bad_clause(problem.into_owned()))
     }
 }
 
@@ -137,15 +104,10 @@ fn bad_clause(message: String) -> Error {
 }
 
 fn explained(clause: &str, mistake: &Mistake) -> Error {
-    bad_clause(format!(
-        "the where clause is wrong at character {}: {}",
-        character(clause, mistake.at),
-        mistake.message
-    ))
+    bad_clause(format!("the where clause is wrong at character {}: {}", character(clause, mistake.at), mistake.message))
 }
 
 /// Which character begins at the byte, from 1.
 fn character(text: &str, at: usize) -> usize {
-    text.get(..at)
-        .map_or(1, |before| before.chars().count() + 1)
+    text.get(..at).map_or(1, |before| before.chars().count() + 1)
 }

@@ -39,11 +39,7 @@ pub(crate) struct OrderTerm {
 pub(crate) fn parse_order(text: &str, entity: &EntityDef) -> Result<Order> {
     let mut terms = read_terms(text, entity).map_err(|mistake| {
         let at = character(text, mistake.at);
-        Error::invalid(format!(
-            "the order is wrong at character {at}: {}",
-            mistake.message
-        ))
-        .code("bad_order_by")
+        Error::invalid(format!("the order is wrong at character {at}: {}", mistake.message)).code("bad_order_by")
     })?;
     if terms.iter().all(|term| term.column != ID) {
         let last = OrderTerm {
@@ -77,10 +73,7 @@ impl Order {
                 sql.push_str(&dialect.order_term(&column, term.descending, term.nulls_first));
             } else {
                 // Without a word on nulls, each database can take the order from a plain index.
-                sql.extend([
-                    column.as_str(),
-                    if term.descending { " DESC" } else { " ASC" },
-                ]);
+                sql.extend([column.as_str(), if term.descending { " DESC" } else { " ASC" }]);
             }
         }
     }
@@ -102,20 +95,14 @@ fn fingerprint(terms: &[OrderTerm], entity: &EntityDef) -> u32 {
     add(&entity.table);
     for term in terms {
         add(&term.column);
-        add(&format!(
-            "{:?} {} {}",
-            term.ty, term.descending, term.nulls_first
-        ));
+        add(&format!("{:?} {} {}", term.ty, term.descending, term.nulls_first));
     }
     hash
 }
 
 fn read_terms(text: &str, entity: &EntityDef) -> Result<Vec<OrderTerm>, Mistake> {
     if text.len() > LONGEST {
-        return mistake(
-            0,
-            format!("it has {} bytes; {LONGEST} are allowed", text.len()),
-        );
+        return mistake(0, format!("it has {} bytes; {LONGEST} are allowed", text.len()));
     }
     let mut lexer = Lexer::new(text);
     let mut terms: Vec<OrderTerm> = Vec::new();
@@ -167,24 +154,16 @@ fn term(name: &str, at: usize, entity: &EntityDef) -> Result<OrderTerm, Mistake>
     let cure = match ty {
         ColumnType::Json => Some("JSON has no order"),
         ColumnType::Bytes => Some("bytes have no order"),
-        ColumnType::Decimal => Some(
-            "a decimal number is kept as text and has no order; keep cents in an i64 to order or sum",
-        ),
+        ColumnType::Decimal => {
+            Some("a decimal number is kept as text and has no order; keep cents in an i64 to order or sum")
+        }
         _ => None,
     };
     if let Some(cure) = cure {
         return mistake(at, format!("[{name}] can't order rows: {cure}"));
     }
-    let nullable = entity
-        .column(name)
-        .map_or(name == DELETED_AT, |column| column.nullable);
-    Ok(OrderTerm {
-        column: name.to_owned(),
-        ty,
-        nullable,
-        descending: false,
-        nulls_first: true,
-    })
+    let nullable = entity.column(name).map_or(name == DELETED_AT, |column| column.nullable);
+    Ok(OrderTerm { column: name.to_owned(), ty, nullable, descending: false, nulls_first: true })
 }
 
 fn expected<T>(what: &str, found: &Token<'_>, at: usize) -> Result<T, Mistake> {

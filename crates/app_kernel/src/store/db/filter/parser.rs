@@ -25,24 +25,15 @@ pub(super) struct Parsed<'a> {
 
 pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Mistake> {
     if text.len() > LONGEST {
-        return mistake(
-            0,
-            format!("it has {} bytes; {LONGEST} are allowed", text.len()),
-        );
+        return mistake(0, format!("it has {} bytes; {LONGEST} are allowed", text.len()));
     }
     let mut parser = Parser::new(text)?;
     if parser.token == Token::End {
-        return Ok(Parsed {
-            clause: None,
-            parameters: 0,
-        });
+        return Ok(Parsed { clause: None, parameters: 0 });
     }
     let clause = parser.any_of()?;
     match parser.token {
-        Token::End => Ok(Parsed {
-            clause: Some(clause),
-            parameters: parser.parameters,
-        }),
+        Token::End => Ok(Parsed { clause: Some(clause), parameters: parser.parameters }),
         _ => parser.expected("AND, OR or the end"),
     }
 }
@@ -63,16 +54,7 @@ impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Result<Self, Mistake> {
         let mut lexer = Lexer::new(text);
         let (token, at) = lexer.next()?;
-        Ok(Parser {
-            lexer,
-            token,
-            at,
-            depth: 0,
-            call_depth: 0,
-            conditions: 0,
-            values: 0,
-            parameters: 0,
-        })
+        Ok(Parser { lexer, token, at, depth: 0, call_depth: 0, conditions: 0, values: 0, parameters: 0 })
     }
 
     /// Goes on to the next token and answers the one left behind.
@@ -91,30 +73,17 @@ impl<'a> Parser<'a> {
     }
 
     fn take_token(&mut self, wanted: &Token<'_>, name: &str) -> Result<(), Mistake> {
-        if self.token == *wanted {
-            self.take().map(drop)
-        } else {
-            self.expected(name)
-        }
+        if self.token == *wanted { self.take().map(drop) } else { self.expected(name) }
     }
 
     fn expected<T>(&self, what: &str) -> Result<T, Mistake> {
-        mistake(
-            self.at,
-            format!("expected {what}, found {}", self.token.described()),
-        )
+        mistake(self.at, format!("expected {what}, found {}", self.token.described()))
     }
 
     /// Reads something one level deeper.
-    fn deeper<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, Mistake>,
-    ) -> Result<T, Mistake> {
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Mistake>) -> Result<T, Mistake> {
         if self.depth == DEEPEST {
-            return mistake(
-                self.at,
-                format!("it is nested deeper than {DEEPEST} levels"),
-            );
+            return mistake(self.at, format!("it is nested deeper than {DEEPEST} levels"));
         }
         self.depth += 1;
         let result = read(self);
@@ -164,19 +133,11 @@ impl<'a> Parser<'a> {
         if self.take_word("IS")? {
             let negated = self.take_word("NOT")?;
             let what = if negated { "NULL" } else { "NULL or NOT NULL" };
-            return if self.take_word("NULL")? {
-                Ok(Clause::IsNull { operand, negated })
-            } else {
-                self.expected(what)
-            };
+            return if self.take_word("NULL")? { Ok(Clause::IsNull { operand, negated }) } else { self.expected(what) };
         }
         let negated = self.take_word("NOT")?;
         if self.take_word("IN")? {
-            return Ok(Clause::In {
-                operand,
-                negated,
-                list: self.list()?,
-            });
+            return Ok(Clause::In { operand, negated, list: self.list()? });
         }
         if self.take_word("LIKE")? {
             return self.like(operand, negated);
@@ -186,56 +147,31 @@ impl<'a> Parser<'a> {
             if !self.take_word("AND")? {
                 return self.expected("AND and the upper end");
             }
-            return Ok(Clause::Between {
-                operand,
-                negated,
-                low,
-                high: self.operand()?,
-            });
+            return Ok(Clause::Between { operand, negated, low, high: self.operand()? });
         }
         if negated {
             return self.expected("IN, LIKE or BETWEEN");
         }
         match self.token {
             Token::End | Token::Close => Ok(Clause::Alone(operand)),
-            _ if self.token.is_word("AND") || self.token.is_word("OR") => {
-                Ok(Clause::Alone(operand))
-            }
+            _ if self.token.is_word("AND") || self.token.is_word("OR") => Ok(Clause::Alone(operand)),
             _ => self.expected("a comparison, AND, OR or the end"),
         }
     }
 
-    fn compared(
-        &mut self,
-        left: Operand<'a>,
-        comparison: Comparison,
-    ) -> Result<Clause<'a>, Mistake> {
+    fn compared(&mut self, left: Operand<'a>, comparison: Comparison) -> Result<Clause<'a>, Mistake> {
         if self.token.is_word("NULL") {
-            return mistake(
-                self.at,
-                "nothing is equal to NULL; write IS NULL or IS NOT NULL",
-            );
+            return mistake(self.at, "nothing is equal to NULL; write IS NULL or IS NOT NULL");
         }
-        Ok(Clause::Compare {
-            left,
-            comparison,
-            right: self.operand()?,
-        })
+        Ok(Clause::Compare { left, comparison, right: self.operand()? })
     }
 
     fn like(&mut self, operand: Operand<'a>, negated: bool) -> Result<Clause<'a>, Mistake> {
         let pattern = self.operand()?;
         if self.token.is_word("ESCAPE") {
-            return mistake(
-                self.at,
-                "ESCAPE is not needed: a backslash escapes in every pattern",
-            );
+            return mistake(self.at, "ESCAPE is not needed: a backslash escapes in every pattern");
         }
-        Ok(Clause::Like {
-            operand,
-            negated,
-            pattern,
-        })
+        Ok(Clause::Like { operand, negated, pattern })
     }
 
     /// The values in parentheses behind IN; there may be none.
@@ -264,19 +200,13 @@ impl<'a> Parser<'a> {
         if self.token == Token::Parameter {
             self.take()?;
             count(&mut self.parameters, MOST_VALUES, "parameters", at)?;
-            return Ok(Operand {
-                at,
-                kind: OperandKind::Parameter(self.parameters),
-            });
+            return Ok(Operand { at, kind: OperandKind::Parameter(self.parameters) });
         }
         count(&mut self.values, MOST_VALUES, "values", at)?;
         if let Token::Word(word) = self.token {
             return self.word(word, at);
         }
-        if !matches!(
-            self.token,
-            Token::Column(_) | Token::Text(_) | Token::Number(_)
-        ) {
+        if !matches!(self.token, Token::Column(_) | Token::Text(_) | Token::Number(_)) {
             return self.expected("a column such as [name], `?` or a value");
         }
         let kind = match self.take()? {
@@ -316,10 +246,7 @@ impl<'a> Parser<'a> {
             _ => {
                 return mistake(
                     at,
-                    format!(
-                        "`{0}` means nothing here; a column is written [{0}], a text '{0}'",
-                        shortened(word)
-                    ),
+                    format!("`{0}` means nothing here; a column is written [{0}], a text '{0}'", shortened(word)),
                 );
             }
         };
@@ -330,10 +257,7 @@ impl<'a> Parser<'a> {
         let at = self.at;
         self.take()?;
         if self.call_depth == DEEPEST_CALL {
-            return mistake(
-                at,
-                format!("functions are nested deeper than {DEEPEST_CALL} levels"),
-            );
+            return mistake(at, format!("functions are nested deeper than {DEEPEST_CALL} levels"));
         }
         self.call_depth += 1;
         let arguments = self.deeper(Self::operands);
@@ -349,24 +273,15 @@ impl<'a> Parser<'a> {
 
 fn count(counter: &mut usize, most: usize, what: &str, at: usize) -> Result<(), Mistake> {
     *counter += 1;
-    if *counter > most {
-        mistake(at, format!("there are more than {most} {what}"))
-    } else {
-        Ok(())
-    }
+    if *counter > most { mistake(at, format!("there are more than {most} {what}")) } else { Ok(()) }
 }
 
 fn is_reserved(word: &str) -> bool {
-    ["AND", "OR", "NOT", "IN", "IS", "LIKE", "BETWEEN"]
-        .iter()
-        .any(|reserved| word.eq_ignore_ascii_case(reserved))
+    ["AND", "OR", "NOT", "IN", "IS", "LIKE", "BETWEEN"].iter().any(|reserved| word.eq_ignore_ascii_case(reserved))
 }
 
 /// One clause is itself; several are joined.
-fn joined<'a>(
-    mut clauses: Vec<Clause<'a>>,
-    join: impl FnOnce(Vec<Clause<'a>>) -> Clause<'a>,
-) -> Clause<'a> {
+fn joined<'a>(mut clauses: Vec<Clause<'a>>, join: impl FnOnce(Vec<Clause<'a>>) -> Clause<'a>) -> Clause<'a> {
     match (clauses.pop(), clauses.is_empty()) {
         (Some(only), true) => only,
         (last, _) => {

@@ -30,13 +30,7 @@ enum Use {
 
 impl<'a> Printer<'a> {
     pub(super) fn new(entity: &'a EntityDef, dialect: &'a dyn Dialect, first_param: usize) -> Self {
-        Printer {
-            entity,
-            dialect,
-            first_param,
-            sql: String::new(),
-            slots: Vec::new(),
-        }
+        Printer { entity, dialect, first_param, sql: String::new(), slots: Vec::new() }
     }
 
     /// Prints a clause so that it can stand on a side of AND.
@@ -53,27 +47,10 @@ impl<'a> Printer<'a> {
                 }
             }
             Clause::Alone(operand) => self.alone(operand),
-            Clause::Compare {
-                left,
-                comparison,
-                right,
-            } => self.compare(left, *comparison, right),
-            Clause::In {
-                operand,
-                negated,
-                list,
-            } => self.list(operand, *negated, list),
-            Clause::Like {
-                operand,
-                negated,
-                pattern,
-            } => self.like(operand, *negated, pattern),
-            Clause::Between {
-                operand,
-                negated,
-                low,
-                high,
-            } => self.between(operand, *negated, low, high),
+            Clause::Compare { left, comparison, right } => self.compare(left, *comparison, right),
+            Clause::In { operand, negated, list } => self.list(operand, *negated, list),
+            Clause::Like { operand, negated, pattern } => self.like(operand, *negated, pattern),
+            Clause::Between { operand, negated, low, high } => self.between(operand, *negated, low, high),
             Clause::IsNull { operand, negated } => self.is_null(operand, *negated),
         }
     }
@@ -91,10 +68,7 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn parenthesized(
-        &mut self,
-        print: impl FnOnce(&mut Self) -> Result<(), Mistake>,
-    ) -> Result<(), Mistake> {
+    fn parenthesized(&mut self, print: impl FnOnce(&mut Self) -> Result<(), Mistake>) -> Result<(), Mistake> {
         self.sql.push('(');
         print(self)?;
         self.sql.push(')');
@@ -102,15 +76,9 @@ impl<'a> Printer<'a> {
     }
 
     fn alone(&mut self, operand: &Operand<'_>) -> Result<(), Mistake> {
-        let ty = self
-            .row_type(operand)?
-            .or(natural_type(operand))
-            .unwrap_or(ColumnType::Bool);
+        let ty = self.row_type(operand)?.or(natural_type(operand)).unwrap_or(ColumnType::Bool);
         if ty != ColumnType::Bool {
-            return mistake(
-                operand.at,
-                format!("{}, which alone is no condition", self.holding(operand, ty)),
-            );
+            return mistake(operand.at, format!("{}, which alone is no condition", self.holding(operand, ty)));
         }
         if operand.is_constant() {
             let constant = self.constant(operand, ty, operand)?;
@@ -121,24 +89,12 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn compare(
-        &mut self,
-        left: &Operand<'_>,
-        comparison: Comparison,
-        right: &Operand<'_>,
-    ) -> Result<(), Mistake> {
+    fn compare(&mut self, left: &Operand<'_>, comparison: Comparison, right: &Operand<'_>) -> Result<(), Mistake> {
         let (ty, subject) = self.common_type(&[left, right])?;
-        let wanted = if comparison.is_of_equality() {
-            Use::Equality
-        } else {
-            Use::Order
-        };
+        let wanted = if comparison.is_of_equality() { Use::Equality } else { Use::Order };
         self.check_use(subject, ty, wanted)?;
         if left.is_constant() && right.is_constant() {
-            let sides = (
-                self.constant(left, ty, subject)?,
-                self.constant(right, ty, subject)?,
-            );
+            let sides = (self.constant(left, ty, subject)?, self.constant(right, ty, subject)?);
             return self.truth(Constant::Compare(comparison, Box::new(sides)), left.at);
         }
         self.operand(left, ty, subject)?;
@@ -146,12 +102,7 @@ impl<'a> Printer<'a> {
         self.operand(right, ty, subject)
     }
 
-    fn list(
-        &mut self,
-        operand: &Operand<'_>,
-        negated: bool,
-        list: &[Operand<'_>],
-    ) -> Result<(), Mistake> {
+    fn list(&mut self, operand: &Operand<'_>, negated: bool, list: &[Operand<'_>]) -> Result<(), Mistake> {
         let all: Vec<&Operand<'_>> = std::iter::once(operand).chain(list).collect();
         need_a_column(&all)?;
         let (ty, subject) = self.common_type(&all)?;
@@ -165,8 +116,7 @@ impl<'a> Printer<'a> {
             self.sql.push_str(if negated { "1 = 1" } else { "1 = 0" });
             return Ok(());
         }
-        self.sql
-            .push_str(if negated { " NOT IN (" } else { " IN (" });
+        self.sql.push_str(if negated { " NOT IN (" } else { " IN (" });
         for (i, item) in list.iter().enumerate() {
             if i > 0 {
                 self.sql.push_str(", ");
@@ -177,29 +127,16 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn like(
-        &mut self,
-        operand: &Operand<'_>,
-        negated: bool,
-        pattern: &Operand<'_>,
-    ) -> Result<(), Mistake> {
+    fn like(&mut self, operand: &Operand<'_>, negated: bool, pattern: &Operand<'_>) -> Result<(), Mistake> {
         need_a_column(&[operand])?;
         if !pattern.is_constant() {
-            return mistake(
-                pattern.at,
-                "the pattern of LIKE must be a text or `?`, not a column",
-            );
+            return mistake(pattern.at, "the pattern of LIKE must be a text or `?`, not a column");
         }
         let (ty, subject) = self.common_type(&[operand])?;
         self.check_use(subject, ty, Use::Pattern)?;
         self.operand(operand, ty, subject)?;
-        self.sql
-            .push_str(if negated { " NOT LIKE " } else { " LIKE " });
-        if self
-            .row_type(pattern)?
-            .or(natural_type(pattern))
-            .is_some_and(|ty| ty != ColumnType::Text)
-        {
+        self.sql.push_str(if negated { " NOT LIKE " } else { " LIKE " });
+        if self.row_type(pattern)?.or(natural_type(pattern)).is_some_and(|ty| ty != ColumnType::Text) {
             return mistake(pattern.at, "the pattern of LIKE must be a text or `?`");
         }
         let text = self.constant(pattern, ColumnType::Text, pattern)?;
@@ -220,11 +157,7 @@ impl<'a> Printer<'a> {
         let (ty, subject) = self.common_type(&all)?;
         self.check_use(subject, ty, Use::Order)?;
         self.operand(operand, ty, subject)?;
-        self.sql.push_str(if negated {
-            " NOT BETWEEN "
-        } else {
-            " BETWEEN "
-        });
+        self.sql.push_str(if negated { " NOT BETWEEN " } else { " BETWEEN " });
         self.operand(low, ty, subject)?;
         self.sql.push_str(" AND ");
         self.operand(high, ty, subject)
@@ -239,37 +172,23 @@ impl<'a> Printer<'a> {
                     self.constant(operand, ty, subject)?
                 }
             };
-            return self.truth(
-                Constant::IsNull {
-                    operand: Box::new(inner),
-                    negated,
-                },
-                operand.at,
-            );
+            return self.truth(Constant::IsNull { operand: Box::new(inner), negated }, operand.at);
         }
         let (ty, subject) = self.common_type(&[operand])?;
         self.operand(operand, ty, subject)?;
-        self.sql
-            .push_str(if negated { " IS NOT NULL" } else { " IS NULL" });
+        self.sql.push_str(if negated { " IS NOT NULL" } else { " IS NULL" });
         Ok(())
     }
 
     /// Prints an operand that must be of a type; `subject` is what gave the type, for messages.
-    fn operand(
-        &mut self,
-        operand: &Operand<'_>,
-        ty: ColumnType,
-        subject: &Operand<'_>,
-    ) -> Result<(), Mistake> {
+    fn operand(&mut self, operand: &Operand<'_>, ty: ColumnType, subject: &Operand<'_>) -> Result<(), Mistake> {
         if operand.is_constant() {
             let constant = self.constant(operand, ty, subject)?;
             return self.push_constant(constant, operand.at);
         }
         match &operand.kind {
             OperandKind::Column(name) => self.dialect.quote(name, &mut self.sql),
-            OperandKind::Call(function, arguments) => {
-                self.call(*function, arguments, ty, subject)?
-            }
+            OperandKind::Call(function, arguments) => self.call(*function, arguments, ty, subject)?,
             _ => unreachable!("all else is constant"),
         }
         Ok(())
@@ -311,9 +230,7 @@ impl<'a> Printer<'a> {
                 let argument = self.sql.split_off(start);
                 let printed = match function {
                     Function::Length => self.dialect.length(&argument),
-                    _ => self
-                        .dialect
-                        .ascii_case(function == Function::Upper, &argument),
+                    _ => self.dialect.ascii_case(function == Function::Upper, &argument),
                 };
                 self.sql.push_str(&printed);
             }
@@ -322,18 +239,10 @@ impl<'a> Printer<'a> {
     }
 
     /// The constant that an operand is, with a type.
-    fn constant(
-        &self,
-        operand: &Operand<'_>,
-        ty: ColumnType,
-        subject: &Operand<'_>,
-    ) -> Result<Constant, Mistake> {
+    fn constant(&self, operand: &Operand<'_>, ty: ColumnType, subject: &Operand<'_>) -> Result<Constant, Mistake> {
         let value = match &operand.kind {
             OperandKind::Parameter(number) => {
-                return Ok(Constant::Parameter {
-                    number: *number,
-                    ty,
-                });
+                return Ok(Constant::Parameter { number: *number, ty });
             }
             OperandKind::Call(function, arguments) => {
                 let inner = match function {
@@ -341,19 +250,11 @@ impl<'a> Printer<'a> {
                     Function::Coalesce | Function::Abs => ty,
                 };
                 let subject = if inner == ty { subject } else { operand };
-                let arguments = arguments
-                    .iter()
-                    .map(|argument| self.constant(argument, inner, subject));
-                return Ok(Constant::Call(
-                    *function,
-                    arguments.collect::<Result<_, _>>()?,
-                ));
+                let arguments = arguments.iter().map(|argument| self.constant(argument, inner, subject));
+                return Ok(Constant::Call(*function, arguments.collect::<Result<_, _>>()?));
             }
             OperandKind::Text(text)
-                if !matches!(
-                    ty,
-                    ColumnType::Int | ColumnType::Float | ColumnType::Bool | ColumnType::Json
-                ) =>
+                if !matches!(ty, ColumnType::Int | ColumnType::Float | ColumnType::Bool | ColumnType::Json) =>
             {
                 coerce(Value::Text(text.to_string()), ty).ok()
             }
@@ -363,22 +264,14 @@ impl<'a> Printer<'a> {
         };
         match value {
             Some(value) => Ok(Constant::Value(value)),
-            None => mistake(
-                operand.at,
-                format!(
-                    "{}; {} does not fit",
-                    self.holding(subject, ty),
-                    described(operand)
-                ),
-            ),
+            None => mistake(operand.at, format!("{}; {} does not fit", self.holding(subject, ty), described(operand))),
         }
     }
 
     /// Prints a constant: as a literal where it is known, else as the place of a parameter.
     fn push_constant(&mut self, constant: Constant, at: usize) -> Result<(), Mistake> {
         if constant.has_parameter() {
-            self.dialect
-                .placeholder(self.first_param + self.slots.len(), &mut self.sql);
+            self.dialect.placeholder(self.first_param + self.slots.len(), &mut self.sql);
             self.slots.push(constant);
             return Ok(());
         }
@@ -411,10 +304,7 @@ impl<'a> Printer<'a> {
     }
 
     /// The type that operands share, and the one that gives it: a column or function if there is one, else a literal.
-    fn common_type<'o, 't>(
-        &self,
-        operands: &[&'o Operand<'t>],
-    ) -> Result<(ColumnType, &'o Operand<'t>), Mistake> {
+    fn common_type<'o, 't>(&self, operands: &[&'o Operand<'t>]) -> Result<(ColumnType, &'o Operand<'t>), Mistake> {
         let mut common: Option<(ColumnType, &Operand<'_>)> = None;
         for operand in operands {
             let Some(ty) = self.row_type(operand)? else {
@@ -432,20 +322,10 @@ impl<'a> Printer<'a> {
         if let Some(common) = common {
             return Ok(common);
         }
-        let naturals = || {
-            operands
-                .iter()
-                .filter_map(|operand| Some((natural_type(operand)?, *operand)))
-        };
-        match naturals()
-            .find(|(ty, _)| *ty == ColumnType::Float)
-            .or_else(|| naturals().next())
-        {
+        let naturals = || operands.iter().filter_map(|operand| Some((natural_type(operand)?, *operand)));
+        match naturals().find(|(ty, _)| *ty == ColumnType::Float).or_else(|| naturals().next()) {
             Some(common) => Ok(common),
-            None => mistake(
-                operands[0].at,
-                "`?` meets nothing that has a type; compare it with a column",
-            ),
+            None => mistake(operands[0].at, "`?` meets nothing that has a type; compare it with a column"),
         }
     }
 
@@ -458,28 +338,14 @@ impl<'a> Printer<'a> {
         };
         let needs = |what: &str, inner: ColumnType| {
             let argument = self.holding(&arguments[0], inner);
-            mistake(
-                arguments[0].at,
-                format!("{} needs {what}; {argument}", function.name()),
-            )
+            mistake(arguments[0].at, format!("{} needs {what}; {argument}", function.name()))
         };
         match function {
             Function::Lower | Function::Upper | Function::Length => {
-                let inner = self
-                    .row_type(&arguments[0])?
-                    .or(natural_type(&arguments[0]))
-                    .unwrap_or(ColumnType::Text);
+                let inner = self.row_type(&arguments[0])?.or(natural_type(&arguments[0])).unwrap_or(ColumnType::Text);
                 let is_text = matches!(inner, ColumnType::Text | ColumnType::Uuid);
-                let result = if function == Function::Length {
-                    ColumnType::Int
-                } else {
-                    ColumnType::Text
-                };
-                if is_text {
-                    Ok(Some(result))
-                } else {
-                    needs("a text", inner)
-                }
+                let result = if function == Function::Length { ColumnType::Int } else { ColumnType::Text };
+                if is_text { Ok(Some(result)) } else { needs("a text", inner) }
             }
             Function::Abs => {
                 let known = self.row_type(&arguments[0])?;
@@ -490,18 +356,12 @@ impl<'a> Printer<'a> {
             }
             Function::Coalesce => {
                 let all: Vec<&Operand<'_>> = arguments.iter().collect();
-                if all
-                    .iter()
-                    .all(|argument| matches!(self.row_type(argument), Ok(None)))
-                {
+                if all.iter().all(|argument| matches!(self.row_type(argument), Ok(None))) {
                     return Ok(None);
                 }
                 let (ty, subject) = self.common_type(&all)?;
                 if ty == ColumnType::Json {
-                    return mistake(
-                        subject.at,
-                        format!("COALESCE can't take JSON; {}", self.holding(subject, ty)),
-                    );
+                    return mistake(subject.at, format!("COALESCE can't take JSON; {}", self.holding(subject, ty)));
                 }
                 Ok(Some(ty))
             }
@@ -524,24 +384,15 @@ impl<'a> Printer<'a> {
             (ColumnType::Decimal, Use::Order) => {
                 "only =, !=, IN and IS NULL can be asked of it; keep cents in an i64 to order or sum"
             }
-            (ColumnType::Bool | ColumnType::Bytes, Use::Order) => {
-                "only =, !=, IN and IS NULL can be asked of it"
-            }
+            (ColumnType::Bool | ColumnType::Bytes, Use::Order) => "only =, !=, IN and IS NULL can be asked of it",
             _ => return Ok(()),
         };
-        mistake(
-            subject.at,
-            format!("{}; {refused}", self.holding(subject, ty)),
-        )
+        mistake(subject.at, format!("{}; {refused}", self.holding(subject, ty)))
     }
 
     /// `[size] holds a whole number of 64 bits`
     fn holding(&self, operand: &Operand<'_>, ty: ColumnType) -> String {
-        let what = if ty == ColumnType::Bytes {
-            "bytes"
-        } else {
-            ty.described()
-        };
+        let what = if ty == ColumnType::Bytes { "bytes" } else { ty.described() };
         match &operand.kind {
             OperandKind::Column(_) => format!("{} holds {what}", described(operand)),
             OperandKind::Call(..) => format!("{} gives {what}", described(operand)),
@@ -553,9 +404,7 @@ impl<'a> Printer<'a> {
 /// The case of what is folded again does not matter; so databases get no deep nests of it.
 fn without_case<'o, 't>(outer: Function, argument: &'o Operand<'t>) -> &'o Operand<'t> {
     match &argument.kind {
-        OperandKind::Call(Function::Lower | Function::Upper, inner)
-            if outer != Function::Length =>
-        {
+        OperandKind::Call(Function::Lower | Function::Upper, inner) if outer != Function::Length => {
             without_case(outer, &inner[0])
         }
         _ => argument,
@@ -564,10 +413,7 @@ fn without_case<'o, 't>(outer: Function, argument: &'o Operand<'t>) -> &'o Opera
 
 fn need_a_column(operands: &[&Operand<'_>]) -> Result<(), Mistake> {
     if operands.iter().all(|operand| operand.is_constant()) {
-        return mistake(
-            operands[0].at,
-            "this condition needs a column such as [name]",
-        );
+        return mistake(operands[0].at, "this condition needs a column such as [name]");
     }
     Ok(())
 }
@@ -579,9 +425,7 @@ fn natural_type(operand: &Operand<'_>) -> Option<ColumnType> {
         OperandKind::Number(text) if text.contains(['.', 'e', 'E']) => Some(ColumnType::Float),
         OperandKind::Number(_) => Some(ColumnType::Int),
         OperandKind::Bool(_) => Some(ColumnType::Bool),
-        OperandKind::Call(Function::Abs | Function::Coalesce, arguments) => {
-            arguments.iter().find_map(natural_type)
-        }
+        OperandKind::Call(Function::Abs | Function::Coalesce, arguments) => arguments.iter().find_map(natural_type),
         _ => None,
     }
 }
@@ -591,11 +435,7 @@ fn number(text: &str, ty: ColumnType) -> Option<Value> {
     let value = match ty {
         ColumnType::Int => text.parse().map(Value::Int).or_else(|error| {
             let is_whole = !text.contains(['.', 'e', 'E']);
-            if is_whole {
-                Err(error)
-            } else {
-                Ok(Value::Float(text.parse().unwrap_or(f64::NAN)))
-            }
+            if is_whole { Err(error) } else { Ok(Value::Float(text.parse().unwrap_or(f64::NAN))) }
         }),
         ColumnType::Float => Ok(Value::Float(text.parse().unwrap_or(f64::NAN))),
         ColumnType::Decimal => Ok(Value::Text(text.to_owned())),
@@ -617,11 +457,7 @@ fn described(operand: &Operand<'_>) -> String {
 
 /// That there is no such column, and which was perhaps meant.
 pub(super) fn unknown_column(name: &str, entity: &EntityDef) -> String {
-    let names = entity
-        .columns
-        .iter()
-        .map(|column| column.name.as_ref())
-        .chain(AUTOMATIC);
+    let names = entity.columns.iter().map(|column| column.name.as_ref()).chain(AUTOMATIC);
     let nearest = names.map(|known| (distance(name, known), known)).min();
     let suggestion = match nearest {
         Some((distance, known)) if distance <= 1 + known.len() / 4 => {

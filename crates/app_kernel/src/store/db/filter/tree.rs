@@ -117,18 +117,10 @@ pub(super) enum Function {
 }
 
 impl Function {
-    const ALL: [Function; 5] = [
-        Function::Lower,
-        Function::Upper,
-        Function::Length,
-        Function::Coalesce,
-        Function::Abs,
-    ];
+    const ALL: [Function; 5] = [Function::Lower, Function::Upper, Function::Length, Function::Coalesce, Function::Abs];
 
     pub(super) fn named(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|function| function.name().eq_ignore_ascii_case(word))
+        Self::ALL.into_iter().find(|function| function.name().eq_ignore_ascii_case(word))
     }
 
     pub(super) fn name(self) -> &'static str {
