@@ -32,7 +32,7 @@ pub(crate) fn coerce(value: Value, ty: ColumnType) -> Result<Value, Problem> {
         (ColumnType::Bool, Value::Bool(b)) => Some(Value::Bool(b)),
         (ColumnType::Int, Value::Int(n)) => Some(Value::Int(n)),
         (ColumnType::Int, Value::Float(x)) => whole(x).map(Value::Int),
-        (ColumnType::Float, Value::Float(x)) => x.is_finite().then_some(Value::Float(x)),
+        (ColumnType::Float, Value::Float(x)) => finite(x).map(Value::Float),
         (ColumnType::Float, Value::Int(n)) => exact_float(n).map(Value::Float),
         (ColumnType::Timestamp, Value::Timestamp(time)) => timestamp(time).map(Value::Timestamp),
         (ColumnType::Timestamp, Value::Text(text)) => read_timestamp(&text).map(Value::Timestamp),
@@ -57,6 +57,11 @@ fn without_nul(text: String) -> Result<String, Problem> {
 
 fn whole(x: f64) -> Option<i64> {
     (x.fract() == 0.0 && x.abs() < EXACT_FLOAT_LIMIT).then_some(x as i64)
+}
+
+/// Without the sign of zero, which SQLite does not keep.
+fn finite(x: f64) -> Option<f64> {
+    x.is_finite().then_some(x + 0.0)
 }
 
 fn exact_float(n: i64) -> Option<f64> {
@@ -91,7 +96,11 @@ fn has_our_year(date: Date) -> bool {
 }
 
 fn read_date(text: &str) -> Option<Date> {
-    let date = if is_shaped(text, "0000-00-00") { text.parse().ok()? } else { return None };
+    let date = if is_shaped(text, "0000-00-00") {
+        text.parse().ok()?
+    } else {
+        return None;
+    };
     has_our_year(date).then_some(date)
 }
 
@@ -117,7 +126,11 @@ fn read_time(text: &str) -> Option<Time> {
 /// Whether the text has digits where `shape` has zeros, and is `shape` elsewhere.
 fn is_shaped(text: &str, shape: &str) -> bool {
     text.len() == shape.len()
-        && text.bytes().zip(shape.bytes()).all(|(byte, wanted)| if wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted })
+        && text.bytes().zip(shape.bytes()).all(
+            |(byte, wanted)| {
+                if wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted }
+            },
+        )
 }
 
 fn uuid(text: String) -> Option<String> {
@@ -254,8 +267,33 @@ mod tests {
     fn every_text_without_nul_passes_unchanged() {
         let long = "x".repeat(1024 * 1024);
         let torture = [
-            "", " ", "a ", "A", "e\u{301}", "é", "ß", "İı", "👩‍👩‍👧‍👦", "\u{10FFFF}", "\u{FEFF}first", "\u{202E}bidi\u{2066}", "\r", "\n", "\r\n\t", "'\"`´[](){}<>", "\\",
-            "\\N", "NULL", "null", "=1+1", "-- ;", "%_", &long[..65535], &long[..65536], &long[..65537], &long,
+            "",
+            " ",
+            "a ",
+            "A",
+            "e\u{301}",
+            "é",
+            "ß",
+            "İı",
+            "👩‍👩‍👧‍👦",
+            "\u{10FFFF}",
+            "\u{FEFF}first",
+            "\u{202E}bidi\u{2066}",
+            "\r",
+            "\n",
+            "\r\n\t",
+            "'\"`´[](){}<>",
+            "\\",
+            "\\N",
+            "NULL",
+            "null",
+            "=1+1",
+            "-- ;",
+            "%_",
+            &long[..65535],
+            &long[..65536],
+            &long[..65537],
+            &long,
         ];
         for sample in torture {
             becomes(text(sample), ColumnType::Text, text(sample));
@@ -280,7 +318,14 @@ mod tests {
         }
         becomes(Value::Float(3.0), ColumnType::Int, Value::Int(3));
         becomes(Value::Float(-9_007_199_254_740_991.0), ColumnType::Int, Value::Int(-9_007_199_254_740_991));
-        for given in [Value::Float(EXACT_FLOAT_LIMIT), Value::Float(0.5), Value::Float(f64::NAN), Value::Float(f64::INFINITY), text("5"), Value::Bool(true)] {
+        for given in [
+            Value::Float(EXACT_FLOAT_LIMIT),
+            Value::Float(0.5),
+            Value::Float(f64::NAN),
+            Value::Float(f64::INFINITY),
+            text("5"),
+            Value::Bool(true),
+        ] {
             is_refused(given, ColumnType::Int, "must be a whole number of 64 bits");
         }
     }
@@ -292,7 +337,14 @@ mod tests {
         }
         becomes(Value::Int(1 << 53), ColumnType::Float, Value::Float(EXACT_FLOAT_LIMIT));
         becomes(Value::Int(i64::MIN), ColumnType::Float, Value::Float(-9_223_372_036_854_775_808.0));
-        let refused = [Value::Float(f64::NAN), Value::Float(f64::INFINITY), Value::Float(f64::NEG_INFINITY), Value::Int((1 << 53) + 1), Value::Int(i64::MAX), text("0.1")];
+        let refused = [
+            Value::Float(f64::NAN),
+            Value::Float(f64::INFINITY),
+            Value::Float(f64::NEG_INFINITY),
+            Value::Int((1 << 53) + 1),
+            Value::Int(i64::MAX),
+            text("0.1"),
+        ];
         for given in refused {
             is_refused(given, ColumnType::Float, "must be a number");
         }
@@ -301,8 +353,24 @@ mod tests {
     #[test]
     fn a_decimal_is_written_in_one_way_only() {
         let table = [
-            ("0", "0"), ("-0", "0"), ("-0.00", "0"), ("+5", "5"), ("00012.500", "12.5"), ("-7.10", "-7.1"), ("12.", ""), (".5", ""), ("0.0000000000000000000000000001", "0.0000000000000000000000000001"),
-            ("1234567890123456789012345678", "1234567890123456789012345678"), ("1.00000000000000000000000000000000000", "1"), ("", ""), ("-", ""), ("1e5", ""), ("1_000", ""), ("٣", ""), ("1 ", ""), ("NaN", ""),
+            ("0", "0"),
+            ("-0", "0"),
+            ("-0.00", "0"),
+            ("+5", "5"),
+            ("00012.500", "12.5"),
+            ("-7.10", "-7.1"),
+            ("12.", ""),
+            (".5", ""),
+            ("0.0000000000000000000000000001", "0.0000000000000000000000000001"),
+            ("1234567890123456789012345678", "1234567890123456789012345678"),
+            ("1.00000000000000000000000000000000000", "1"),
+            ("", ""),
+            ("-", ""),
+            ("1e5", ""),
+            ("1_000", ""),
+            ("٣", ""),
+            ("1 ", ""),
+            ("NaN", ""),
         ];
         for (given, expected) in table {
             match expected {
@@ -319,7 +387,13 @@ mod tests {
 
     #[test]
     fn the_decimal_library_reads_and_writes_the_same_text() {
-        for given in ["0", "-12.5", "1234567890123456789012345678", "0.0000000000000000000000000001", "-99999999999999.99999999999999"] {
+        for given in [
+            "0",
+            "-12.5",
+            "1234567890123456789012345678",
+            "0.0000000000000000000000000001",
+            "-99999999999999.99999999999999",
+        ] {
             let number: rust_decimal::Decimal = given.parse().expect("a decimal");
             becomes(text(given), ColumnType::Decimal, text(&number.normalize().to_string()));
         }
@@ -340,13 +414,26 @@ mod tests {
         }
         becomes(time("1969-12-31T23:59:59.9999999Z"), ColumnType::Timestamp, time("1969-12-31T23:59:59.999999Z"));
         let refused = [
-            "0000-12-31T23:59:59Z", "-000001-01-01T00:00:00Z", "2026-01-30T12:00:00", "2026-01-30", "2026-02-30T12:00:00Z", "2026-01-30T12:00Z",
-            "2026-01-30T13:00:00+01:00[Europe/Berlin]", "0001-01-01T00:00:00+01:00", "now", "", "2026-01-30é12:00:00Z",
+            "0000-12-31T23:59:59Z",
+            "-000001-01-01T00:00:00Z",
+            "2026-01-30T12:00:00",
+            "2026-01-30",
+            "2026-02-30T12:00:00Z",
+            "2026-01-30T12:00Z",
+            "2026-01-30T13:00:00+01:00[Europe/Berlin]",
+            "0001-01-01T00:00:00+01:00",
+            "now",
+            "",
+            "2026-01-30é12:00:00Z",
         ];
         for given in refused {
             is_refused(text(given), ColumnType::Timestamp, "must be a time such as 2026-01-30T12:00:00Z");
         }
-        is_refused(time("-000001-12-31T00:00:00Z"), ColumnType::Timestamp, "must be a time such as 2026-01-30T12:00:00Z");
+        is_refused(
+            time("-000001-12-31T00:00:00Z"),
+            ColumnType::Timestamp,
+            "must be a time such as 2026-01-30T12:00:00Z",
+        );
         is_refused(Value::Int(0), ColumnType::Timestamp, "must be a time such as 2026-01-30T12:00:00Z");
     }
 
@@ -359,10 +446,16 @@ mod tests {
             is_refused(text(day), ColumnType::Date, "must be a day such as 2026-01-30");
         }
         is_refused(Value::Date(jiff::civil::date(0, 1, 1)), ColumnType::Date, "must be a day such as 2026-01-30");
-        for (given, nanos) in [("12:30", 0), ("12:30:00", 0), ("12:30:00.1234567", 123_456_000), ("12:30:00.000000999", 0)] {
+        for (given, nanos) in
+            [("12:30", 0), ("12:30:00", 0), ("12:30:00.1234567", 123_456_000), ("12:30:00.000000999", 0)]
+        {
             becomes(text(given), ColumnType::Time, Value::Time(jiff::civil::time(12, 30, 0, nanos)));
         }
-        becomes(Value::Time(jiff::civil::time(23, 59, 59, 999_999_999)), ColumnType::Time, Value::Time(jiff::civil::time(23, 59, 59, 999_999_000)));
+        becomes(
+            Value::Time(jiff::civil::time(23, 59, 59, 999_999_999)),
+            ColumnType::Time,
+            Value::Time(jiff::civil::time(23, 59, 59, 999_999_000)),
+        );
         for given in ["24:00:00", "12:30:60", "12:30.5", "12", "12:30:00Z", "12:30:00.", "12:30:00.1234567890", ""] {
             is_refused(text(given), ColumnType::Time, "must be a time of day such as 12:30:00");
         }
@@ -374,7 +467,12 @@ mod tests {
         for given in [canonical, "67E55044-10B1-426F-9247-BB680E5FE0C8", "67e5504410b1426f9247bb680e5fe0c8"] {
             becomes(text(given), ColumnType::Uuid, text(canonical));
         }
-        for given in ["", "67e55044-10b1-426f-9247-bb680e5fe0c", "67e55044+10b1-426f-9247-bb680e5fe0c8", "é7e55044-10b1-426f-9247-bb680e5fe0c"] {
+        for given in [
+            "",
+            "67e55044-10b1-426f-9247-bb680e5fe0c",
+            "67e55044+10b1-426f-9247-bb680e5fe0c8",
+            "é7e55044-10b1-426f-9247-bb680e5fe0c",
+        ] {
             is_refused(text(given), ColumnType::Uuid, "must be a UUID");
         }
     }

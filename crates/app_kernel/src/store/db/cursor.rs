@@ -30,7 +30,9 @@ impl Cursor {
         let values: Vec<Json> = values.iter().map(encoded).collect();
         let text = URL_SAFE_NO_PAD.encode(serde_json::json!([FORMAT, order.fingerprint(), values]).to_string());
         if text.len() > LONGEST {
-            return Err(bad_cursor("the last row's texts are too long for a cursor; order by shorter columns, or use an offset"));
+            return Err(bad_cursor(
+                "the last row's texts are too long for a cursor; order by shorter columns, or use an offset",
+            ));
         }
         Ok(text)
     }
@@ -45,7 +47,8 @@ impl Cursor {
             return Err(broken());
         }
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| broken())?;
-        let (format, fingerprint, values): (u64, u32, Vec<Json>) = serde_json::from_slice(&json).map_err(|_| broken())?;
+        let (format, fingerprint, values): (u64, u32, Vec<Json>) =
+            serde_json::from_slice(&json).map_err(|_| broken())?;
         if format != FORMAT {
             return Err(broken());
         }
@@ -79,7 +82,12 @@ fn decoded(term: &OrderTerm, json: Json) -> Option<Value> {
 
 /// The condition that a row lies strictly after `values` in the order, and its parameters. Right for descending terms and for nulls at
 /// either end; can stand on a side of AND.
-pub(crate) fn keyset(order: &Order, values: &[Value], dialect: &dyn Dialect, first_param: usize) -> (String, Vec<Value>) {
+pub(crate) fn keyset(
+    order: &Order,
+    values: &[Value],
+    dialect: &dyn Dialect,
+    first_param: usize,
+) -> (String, Vec<Value>) {
     debug_assert_eq!(order.terms().len(), values.len());
     let mut keyset = Keyset { dialect, first_param, sql: String::new(), params: Vec::new() };
     let places: Vec<Place<'_>> = order.terms().iter().zip(values).map(|(term, value)| Place { term, value }).collect();
@@ -180,5 +188,164 @@ impl Keyset<'_> {
 
     fn column(&mut self, place: &Place<'_>) {
         self.dialect.quote(&place.term.column, &mut self.sql);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialect::{MySql, Postgres, Sqlite};
+    use super::super::entity::{ColumnDef, EntityDef};
+    use super::super::filter::parse_order;
+    use super::*;
+
+    fn widget() -> EntityDef {
+        let column = |name: &'static str, ty, nullable| ColumnDef { nullable, ..ColumnDef::new(name, ty) };
+        let mut entity = EntityDef::new("widget");
+        entity.columns = vec![
+            column("name", ColumnType::Text, false),
+            column("size", ColumnType::Int, true),
+            column("weight", ColumnType::Float, true),
+            column("seen", ColumnType::Timestamp, false),
+            column("due", ColumnType::Date, false),
+            column("opens", ColumnType::Time, false),
+            column("flag", ColumnType::Bool, false),
+        ];
+        entity
+    }
+
+    fn order(text: &str) -> Order {
+        parse_order(text, &widget()).expect("the order is right")
+    }
+
+    #[track_caller]
+    fn after(order_by: &str, values: &[Value], expected: &str) {
+        let (sql, params) = keyset(&order(order_by), values, &Sqlite, 1);
+        assert_eq!(sql, expected, "{order_by}");
+        assert_eq!(params.len(), sql.matches('?').count());
+    }
+
+    fn id() -> Value {
+        "x".into()
+    }
+
+    #[test]
+    fn the_condition_of_a_page_starts_in_the_middle_of_an_index() {
+        after("", &[id()], r#""id" > ?1"#);
+        after("[id] DESC", &[id()], r#""id" < ?1"#);
+        let (by_name, name) = ("[name] DESC", [Value::from("gear"), id()]);
+        after(by_name, &name, r#""name" <= ?1 AND ("name" < ?2 OR ("name" = ?3 AND "id" > ?4))"#);
+        let (sql, params) = keyset(&order(by_name), &name, &Postgres, 3);
+        assert_eq!(sql, r#""name" <= $3 AND ("name" < $4 OR ("name" = $5 AND "id" > $6))"#);
+        assert_eq!(params, ["gear".into(), "gear".into(), "gear".into(), id()]);
+        let (sql, _) = keyset(&order(by_name), &name, &MySql, 3);
+        assert_eq!(sql, "`name` <= ? AND (`name` < ? OR (`name` = ? AND `id` > ?))");
+    }
+
+    #[test]
+    fn nulls_lie_where_the_order_puts_them() {
+        let (five, null) = ([Value::Int(5), id()], [Value::Null, id()]);
+        after("[size]", &five, r#""size" >= ?1 AND ("size" > ?2 OR ("size" = ?3 AND "id" > ?4))"#);
+        after("[size]", &null, r#"("size" IS NOT NULL OR ("size" IS NULL AND "id" > ?1))"#);
+        after("[size] NULLS LAST", &five, r#"(("size" > ?1 OR "size" IS NULL) OR ("size" = ?2 AND "id" > ?3))"#);
+        after("[size] NULLS LAST", &null, r#""size" IS NULL AND "id" > ?1"#);
+        after("[size] DESC", &five, r#"(("size" < ?1 OR "size" IS NULL) OR ("size" = ?2 AND "id" > ?3))"#);
+        after("[size] DESC NULLS FIRST", &five, r#""size" <= ?1 AND ("size" < ?2 OR ("size" = ?3 AND "id" > ?4))"#);
+    }
+
+    fn one_of_each() -> (Order, Vec<Value>) {
+        let order = order("[name], [size], [weight] DESC, [seen], [due], [opens], [flag]");
+        let values = vec![
+            "\"ß\u{10FFFF}\\".into(),
+            Value::Int(i64::MIN),
+            Value::Float(5e-324),
+            Value::Timestamp("1969-12-31T23:59:59.999999Z".parse().expect("a time")),
+            Value::Date(jiff::civil::date(1, 1, 1)),
+            Value::Time(jiff::civil::time(23, 59, 59, 999_999_000)),
+            Value::Bool(true),
+            id(),
+        ];
+        (order, values)
+    }
+
+    #[test]
+    fn a_cursor_brings_back_each_value_to_the_last_bit() {
+        let (order, values) = one_of_each();
+        let text = Cursor::encode(&order, &values).expect("it is short");
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')), "{text}");
+        assert_eq!(Cursor::decode(&text, &order).expect("it is ours"), values);
+        for float in [0.1, 1.0 / 3.0, 1e308, -2.5, 1.797_693_134_862_315_7e308] {
+            let order = self::order("[weight]");
+            let text = Cursor::encode(&order, &[Value::Float(float), id()]).expect("it is short");
+            assert_eq!(Cursor::decode(&text, &order).expect("it is ours"), [Value::Float(float), id()]);
+        }
+    }
+
+    #[track_caller]
+    fn is_refused(text: &str, order_by: &str, message: &str) {
+        let error = Cursor::decode(text, &order(order_by)).expect_err(text);
+        assert_eq!((error.error_code(), error.http_status(), error.message()), ("bad_cursor", 400, message));
+    }
+
+    const UNREADABLE: &str = "the cursor can't be read; take the one that came with the page before, unchanged";
+
+    #[test]
+    fn a_cursor_of_another_order_is_refused() {
+        let text = Cursor::encode(&order("[size]"), &[Value::Int(1), id()]).expect("it is short");
+        for other in ["", "[size] DESC", "[size] NULLS LAST", "[weight]", "[size], [name]"] {
+            is_refused(&text, other, "the cursor belongs to another order; begin again without one");
+        }
+        let mut other_table = widget();
+        other_table.table = "gadget".into();
+        let order = parse_order("[size]", &other_table).expect("the order is right");
+        assert!(Cursor::decode(&text, &order).is_err());
+    }
+
+    #[test]
+    fn a_cursor_holds_nothing_but_values_of_its_order() {
+        let by_name = order("[name]");
+        let made = |format: u64, values: Json| {
+            URL_SAFE_NO_PAD.encode(serde_json::json!([format, by_name.fingerprint(), values]).to_string())
+        };
+        assert!(Cursor::decode(&made(1, serde_json::json!(["a", "x"])), &by_name).is_ok());
+        let wrong = [
+            made(2, serde_json::json!(["a", "x"])),
+            made(1, serde_json::json!([null, "x"])),
+            made(1, serde_json::json!([1, "x"])),
+            made(1, serde_json::json!(["a\0", "x"])),
+            made(1, serde_json::json!([["a"], "x"])),
+            made(1, serde_json::json!("a")),
+            URL_SAFE_NO_PAD.encode("[".repeat(4000)),
+            "A".repeat(LONGEST + 1),
+            "not base64!".to_owned(),
+            String::new(),
+        ];
+        for text in wrong {
+            is_refused(&text, "[name]", UNREADABLE);
+        }
+    }
+
+    #[test]
+    fn a_row_with_too_long_a_text_gives_no_cursor() {
+        let error = Cursor::encode(&order("[name]"), &["x".repeat(10_000).into(), id()]).expect_err("it is long");
+        assert_eq!(error.error_code(), "bad_cursor");
+    }
+
+    /// Promise: R-29
+    #[test]
+    fn no_change_of_a_cursor_is_a_panic_or_a_wrong_type() {
+        let (order, values) = one_of_each();
+        let text = Cursor::encode(&order, &values).expect("it is short").into_bytes();
+        for at in 0..text.len() {
+            for change in [1, 2, 32, 77] {
+                let mut changed = text.clone();
+                changed[at] = changed[at].wrapping_add(change) & 0x7F;
+                let changed = String::from_utf8(changed).expect("it is ASCII");
+                if let Ok(values) = Cursor::decode(&changed, &order) {
+                    for (term, value) in order.terms().iter().zip(values) {
+                        assert_eq!(coerce(value.clone(), term.ty), Ok(value), "{changed}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -14,14 +14,22 @@ const LONGEST_PATTERN: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) enum Constant {
     Value(Value),
-    Parameter { number: usize, ty: ColumnType },
+    Parameter {
+        number: usize,
+        ty: ColumnType,
+    },
     /// A parameter of which only matters whether it is null.
-    Presence { number: usize },
+    Presence {
+        number: usize,
+    },
     /// A pattern of LIKE.
     Pattern(Box<Constant>),
     Call(Function, Vec<Constant>),
     Compare(Comparison, Box<(Constant, Constant)>),
-    IsNull { operand: Box<Constant>, negated: bool },
+    IsNull {
+        operand: Box<Constant>,
+        negated: bool,
+    },
 }
 
 impl Constant {
@@ -37,7 +45,9 @@ impl Constant {
 
     /// The value. Takes the parameters it needs out of `params`, each of which is needed in one place only.
     pub(super) fn evaluate(&self, params: &mut [Value]) -> Result<Value, Problem> {
-        let mut take = |number: usize| params.get_mut(number - 1).map_or(Value::Null, |value| std::mem::replace(value, Value::Null));
+        let mut take = |number: usize| {
+            params.get_mut(number - 1).map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
+        };
         match self {
             Constant::Value(value) => Ok(value.clone()),
             Constant::Parameter { number, ty } => {
@@ -46,7 +56,8 @@ impl Constant {
             Constant::Presence { number } => Ok(take(*number)),
             Constant::Pattern(inner) => checked_pattern(inner.evaluate(params)?),
             Constant::Call(function, arguments) => {
-                let values = arguments.iter().map(|argument| argument.evaluate(params)).collect::<Result<Vec<_>, _>>()?;
+                let values =
+                    arguments.iter().map(|argument| argument.evaluate(params)).collect::<Result<Vec<_>, _>>()?;
                 Ok(called(*function, values))
             }
             Constant::Compare(comparison, sides) => {
@@ -60,7 +71,9 @@ impl Constant {
 
 /// PostgreSQL refuses a pattern whose last backslash escapes nothing; the others each do something else.
 fn checked_pattern(pattern: Value) -> Result<Value, Problem> {
-    let Value::Text(text) = &pattern else { return Ok(pattern) };
+    let Value::Text(text) = &pattern else {
+        return Ok(pattern);
+    };
     if text.len() > LONGEST_PATTERN {
         return Err(format!("a pattern of LIKE may have {LONGEST_PATTERN} bytes").into());
     }
@@ -74,7 +87,9 @@ fn called(function: Function, mut values: Vec<Value>) -> Value {
         _ => match (function, values.pop()) {
             (Function::Lower, Some(Value::Text(text))) => Value::Text(text.to_ascii_lowercase()),
             (Function::Upper, Some(Value::Text(text))) => Value::Text(text.to_ascii_uppercase()),
-            (Function::Length, Some(Value::Text(text))) => Value::Int(i64::try_from(text.chars().count()).unwrap_or(i64::MAX)),
+            (Function::Length, Some(Value::Text(text))) => {
+                Value::Int(i64::try_from(text.chars().count()).unwrap_or(i64::MAX))
+            }
             // -2^63 has no absolute value of 64 bits; rows answer null for it too.
             (Function::Abs, Some(Value::Int(n))) => n.checked_abs().map_or(Value::Null, Value::Int),
             (Function::Abs, Some(Value::Float(x))) => Value::Float(x.abs()),

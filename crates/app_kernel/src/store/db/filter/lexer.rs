@@ -76,7 +76,9 @@ impl<'a> Lexer<'a> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
         let start = self.at;
         let rest = &self.text.as_bytes()[start..];
-        let Some(&first) = rest.first() else { return Ok((Token::End, start)) };
+        let Some(&first) = rest.first() else {
+            return Ok((Token::End, start));
+        };
         let second = rest.get(1).copied().unwrap_or(0);
         let (token, width) = match (first, second) {
             (b'[', _) => return Ok((self.column()?, start)),
@@ -96,7 +98,9 @@ impl<'a> Lexer<'a> {
             (b'(', _) => (Token::Open, 1),
             (b')', _) => (Token::Close, 1),
             (b',', _) => (Token::Comma, 1),
-            (b'?', b'0'..=b'9') => return mistake(start, "a parameter is written `?`, without a number"),
+            (b'?', b'0'..=b'9') => {
+                return mistake(start, "a parameter is written `?`, without a number");
+            }
             (b'?', _) => (Token::Parameter, 1),
             _ => return mistake(start, self.stranger(first, second)),
         };
@@ -147,17 +151,25 @@ impl<'a> Lexer<'a> {
         self.skip(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         // A minus is part of the number at its beginning and behind an `e` only.
         let taken = &self.text[start..self.at];
-        let minus = taken.bytes().enumerate().skip(1).find(|(i, b)| *b == b'-' && !matches!(taken.as_bytes()[i - 1], b'e' | b'E'));
+        let minus = taken
+            .bytes()
+            .enumerate()
+            .skip(1)
+            .find(|(i, b)| *b == b'-' && !matches!(taken.as_bytes()[i - 1], b'e' | b'E'));
         self.at = start + minus.map_or(taken.len(), |(i, _)| i);
         let text = &self.text[start..self.at];
-        if is_number(text) { Ok(Token::Number(text)) } else { mistake(start, format!("`{}` is no number", shortened(text))) }
+        if is_number(text) {
+            Ok(Token::Number(text))
+        } else {
+            mistake(start, format!("`{}` is no number", shortened(text)))
+        }
     }
 
     fn stranger(&self, first: u8, second: u8) -> String {
         let found = self.text[self.at..].chars().next().unwrap_or_default();
         match (first, second) {
             (b'-', b'-') | (b'/', b'*') | (b'#', _) => "comments are not allowed".to_owned(),
-            (b';', _) => "`;` is not allowed: a clause is one condition".to_owned(),
+            (b';', _) => "`;` is not allowed".to_owned(),
             (b'"' | b'`', _) => "a text is written 'so', a column [so]".to_owned(),
             (b'$' | b':' | b'@', _) => "a parameter is written `?`".to_owned(),
             (b']', _) => "this bracket was not opened; a column is written [name]".to_owned(),

@@ -14,6 +14,8 @@
 mod constant;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod hostile;
 mod lexer;
 mod order;
 mod parser;
@@ -73,12 +75,7 @@ fn rendered(text: &str, entity: &EntityDef, dialect: &dyn Dialect, first_param: 
 }
 
 impl Condition {
-    /// How many `?` the clause has.
-    pub(crate) fn parameter_count(&self) -> usize {
-        self.wanted
-    }
-
-    /// How many places the text has to bind values to: a literal can take one too.
+    /// How many values [`Condition::bind`] answers: fewer than there are `?` where several are worked out into one.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }

@@ -42,7 +42,13 @@ pub(crate) fn parse_order(text: &str, entity: &EntityDef) -> Result<Order> {
         Error::invalid(format!("the order is wrong at character {at}: {}", mistake.message)).code("bad_order_by")
     })?;
     if terms.iter().all(|term| term.column != ID) {
-        let last = OrderTerm { column: ID.to_owned(), ty: ColumnType::Text, nullable: false, descending: false, nulls_first: true };
+        let last = OrderTerm {
+            column: ID.to_owned(),
+            ty: ColumnType::Text,
+            nullable: false,
+            descending: false,
+            nulls_first: true,
+        };
         terms.push(last);
     }
     let fingerprint = fingerprint(&terms, entity);
@@ -105,7 +111,9 @@ fn read_terms(text: &str, entity: &EntityDef) -> Result<Vec<OrderTerm>, Mistake>
         return Ok(terms);
     }
     loop {
-        let Token::Column(name) = token else { return expected("a column such as [name]", &token, at) };
+        let Token::Column(name) = token else {
+            return expected("a column such as [name]", &token, at);
+        };
         if terms.len() == MOST_TERMS {
             return mistake(at, format!("there are more than {MOST_TERMS} columns"));
         }
@@ -113,9 +121,11 @@ fn read_terms(text: &str, entity: &EntityDef) -> Result<Vec<OrderTerm>, Mistake>
             return mistake(at, format!("[{name}] stands there twice"));
         }
         let mut term = term(name, at, entity)?;
+        let mut allowed = "ASC, DESC, NULLS, `,` or the end";
         (token, at) = lexer.next()?;
         if token.is_word("ASC") || token.is_word("DESC") {
             term.descending = token.is_word("DESC");
+            allowed = "NULLS, `,` or the end";
             (token, at) = lexer.next()?;
         }
         term.nulls_first = !term.descending;
@@ -125,23 +135,28 @@ fn read_terms(text: &str, entity: &EntityDef) -> Result<Vec<OrderTerm>, Mistake>
                 return expected("FIRST or LAST", &token, at);
             }
             term.nulls_first = token.is_word("FIRST");
+            allowed = "`,` or the end";
             (token, at) = lexer.next()?;
         }
         terms.push(term);
         match token {
             Token::End => return Ok(terms),
             Token::Comma => (token, at) = lexer.next()?,
-            _ => return expected("ASC, DESC, NULLS, `,` or the end", &token, at),
+            _ => return expected(allowed, &token, at),
         }
     }
 }
 
 fn term(name: &str, at: usize, entity: &EntityDef) -> Result<OrderTerm, Mistake> {
-    let Some(ty) = entity.column_type(name) else { return mistake(at, unknown_column(name, entity)) };
+    let Some(ty) = entity.column_type(name) else {
+        return mistake(at, unknown_column(name, entity));
+    };
     let cure = match ty {
         ColumnType::Json => Some("JSON has no order"),
         ColumnType::Bytes => Some("bytes have no order"),
-        ColumnType::Decimal => Some("a decimal number is kept as text and has no order; keep cents in an i64 to order or sum"),
+        ColumnType::Decimal => {
+            Some("a decimal number is kept as text and has no order; keep cents in an i64 to order or sum")
+        }
         _ => None,
     };
     if let Some(cure) = cure {

@@ -229,13 +229,26 @@ impl<'a> Parser<'a> {
         self.take()?;
         let kind = match (Function::named(word), &self.token) {
             (Some(function), Token::Open) => OperandKind::Call(function, self.arguments(function)?),
-            (Some(function), _) => return self.expected(&format!("`(` behind {}", function.name())),
+            (Some(function), _) => {
+                return self.expected(&format!("`(` behind {}", function.name()));
+            }
             (None, Token::Open) => {
-                return mistake(at, format!("`{}` is not a function here; there are LOWER, UPPER, LENGTH, COALESCE and ABS", shortened(word)));
+                return mistake(
+                    at,
+                    format!(
+                        "`{}` is not a function here; there are LOWER, UPPER, LENGTH, COALESCE and ABS",
+                        shortened(word)
+                    ),
+                );
             }
             _ if word.eq_ignore_ascii_case("TRUE") => OperandKind::Bool(true),
             _ if word.eq_ignore_ascii_case("FALSE") => OperandKind::Bool(false),
-            _ => return mistake(at, format!("`{0}` means nothing here; a column is written [{0}], a text '{0}'", shortened(word))),
+            _ => {
+                return mistake(
+                    at,
+                    format!("`{0}` means nothing here; a column is written [{0}], a text '{0}'", shortened(word)),
+                );
+            }
         };
         Ok(Operand { at, kind })
     }

@@ -145,7 +145,13 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn between(&mut self, operand: &Operand<'_>, negated: bool, low: &Operand<'_>, high: &Operand<'_>) -> Result<(), Mistake> {
+    fn between(
+        &mut self,
+        operand: &Operand<'_>,
+        negated: bool,
+        low: &Operand<'_>,
+        high: &Operand<'_>,
+    ) -> Result<(), Mistake> {
         let all = [operand, low, high];
         need_a_column(&all)?;
         let (ty, subject) = self.common_type(&all)?;
@@ -189,7 +195,13 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints a call that has a column inside.
-    fn call(&mut self, function: Function, arguments: &[Operand<'_>], ty: ColumnType, subject: &Operand<'_>) -> Result<(), Mistake> {
+    fn call(
+        &mut self,
+        function: Function,
+        arguments: &[Operand<'_>],
+        ty: ColumnType,
+        subject: &Operand<'_>,
+    ) -> Result<(), Mistake> {
         let start = self.sql.len();
         let first = &arguments[0];
         match function {
@@ -229,7 +241,9 @@ impl<'a> Printer<'a> {
     /// The constant that an operand is, with a type.
     fn constant(&self, operand: &Operand<'_>, ty: ColumnType, subject: &Operand<'_>) -> Result<Constant, Mistake> {
         let value = match &operand.kind {
-            OperandKind::Parameter(number) => return Ok(Constant::Parameter { number: *number, ty }),
+            OperandKind::Parameter(number) => {
+                return Ok(Constant::Parameter { number: *number, ty });
+            }
             OperandKind::Call(function, arguments) => {
                 let inner = match function {
                     Function::Lower | Function::Upper | Function::Length => ColumnType::Text,
@@ -239,7 +253,9 @@ impl<'a> Printer<'a> {
                 let arguments = arguments.iter().map(|argument| self.constant(argument, inner, subject));
                 return Ok(Constant::Call(*function, arguments.collect::<Result<_, _>>()?));
             }
-            OperandKind::Text(text) if !matches!(ty, ColumnType::Int | ColumnType::Float | ColumnType::Bool | ColumnType::Json) => {
+            OperandKind::Text(text)
+                if !matches!(ty, ColumnType::Int | ColumnType::Float | ColumnType::Bool | ColumnType::Json) =>
+            {
                 coerce(Value::Text(text.to_string()), ty).ok()
             }
             OperandKind::Number(text) => number(text, ty),
@@ -291,7 +307,9 @@ impl<'a> Printer<'a> {
     fn common_type<'o, 't>(&self, operands: &[&'o Operand<'t>]) -> Result<(ColumnType, &'o Operand<'t>), Mistake> {
         let mut common: Option<(ColumnType, &Operand<'_>)> = None;
         for operand in operands {
-            let Some(ty) = self.row_type(operand)? else { continue };
+            let Some(ty) = self.row_type(operand)? else {
+                continue;
+            };
             match common {
                 None => common = Some((ty, operand)),
                 Some((other, _)) if other == ty => {}
@@ -386,7 +404,9 @@ impl<'a> Printer<'a> {
 /// The case of what is folded again does not matter; so databases get no deep nests of it.
 fn without_case<'o, 't>(outer: Function, argument: &'o Operand<'t>) -> &'o Operand<'t> {
     match &argument.kind {
-        OperandKind::Call(Function::Lower | Function::Upper, inner) if outer != Function::Length => without_case(outer, &inner[0]),
+        OperandKind::Call(Function::Lower | Function::Upper, inner) if outer != Function::Length => {
+            without_case(outer, &inner[0])
+        }
         _ => argument,
     }
 }
@@ -440,7 +460,9 @@ pub(super) fn unknown_column(name: &str, entity: &EntityDef) -> String {
     let names = entity.columns.iter().map(|column| column.name.as_ref()).chain(AUTOMATIC);
     let nearest = names.map(|known| (distance(name, known), known)).min();
     let suggestion = match nearest {
-        Some((distance, known)) if distance <= 1 + known.len() / 4 => format!("; did you mean [{known}]?"),
+        Some((distance, known)) if distance <= 1 + known.len() / 4 => {
+            format!("; did you mean [{known}]?")
+        }
         _ => String::new(),
     };
     format!("there is no column [{}]{suggestion}", shortened(name))

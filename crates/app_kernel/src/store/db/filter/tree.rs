@@ -10,11 +10,31 @@ pub(super) enum Clause<'a> {
     Not(Box<Clause<'a>>),
     /// An operand that is itself true or false.
     Alone(Operand<'a>),
-    Compare { left: Operand<'a>, comparison: Comparison, right: Operand<'a> },
-    In { operand: Operand<'a>, negated: bool, list: Vec<Operand<'a>> },
-    Like { operand: Operand<'a>, negated: bool, pattern: Operand<'a> },
-    Between { operand: Operand<'a>, negated: bool, low: Operand<'a>, high: Operand<'a> },
-    IsNull { operand: Operand<'a>, negated: bool },
+    Compare {
+        left: Operand<'a>,
+        comparison: Comparison,
+        right: Operand<'a>,
+    },
+    In {
+        operand: Operand<'a>,
+        negated: bool,
+        list: Vec<Operand<'a>>,
+    },
+    Like {
+        operand: Operand<'a>,
+        negated: bool,
+        pattern: Operand<'a>,
+    },
+    Between {
+        operand: Operand<'a>,
+        negated: bool,
+        low: Operand<'a>,
+        high: Operand<'a>,
+    },
+    IsNull {
+        operand: Operand<'a>,
+        negated: bool,
+    },
 }
 
 /// A value in a condition, and the byte where it begins.
