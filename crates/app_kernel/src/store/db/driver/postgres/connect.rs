@@ -290,9 +290,6 @@ fn explain(error: &Error, server: &Server, config: &Config) -> DbError {
         return server.refuses(refusal.message(), cure);
     }
     if let Some(error) = io_error(error) {
-        if let Some(tls) = error.get_ref().filter(|inner| inner.is::<rustls::Error>()) {
-            return server.tls(tls);
-        }
         return server.io(error);
     }
     match error.to_string().as_str() {
