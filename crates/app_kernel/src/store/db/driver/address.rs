@@ -143,6 +143,9 @@ impl Server {
 
     /// The network's reason.
     pub(super) fn io(&self, error: &io::Error) -> DbError {
+        if let Some(tls) = error.get_ref().filter(|inner| inner.is::<rustls::Error>()) {
+            return self.tls(tls);
+        }
         let text = error.to_string();
         if text.contains("lookup address") {
             return self.unreachable("the host is unknown", "correct its name");

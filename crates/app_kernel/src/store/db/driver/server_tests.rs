@@ -467,11 +467,15 @@ fn torture() -> Vec<(ColumnType, Vec<Value>)> {
     ]
 }
 
-/// -0.0 and 0.0 are the same number and other bits.
-fn is_same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-        (a, b) => a == b,
+impl Database {
+    /// Whether a value came back. -0.0 and 0.0 are the same number and other bits; MariaDB does not keep the sign.
+    fn is_same(&self, found: &Value, sent: &Value) -> bool {
+        match (found, sent) {
+            (Value::Float(a), Value::Float(b)) if self.is_postgres() || *b != 0.0 => {
+                a.to_bits() == b.to_bits()
+            }
+            (a, b) => a == b,
+        }
     }
 }
 
@@ -497,7 +501,7 @@ async fn every_value_comes_back_as_it_went(db: Database) {
                 .await
                 .expect("the row by its type");
             assert!(
-                is_same(&typed[0][0], &value),
+                db.is_same(&typed[0][0], &value),
                 "{ty:?}: {typed:?} is not {value:?}"
             );
             let any = driver
@@ -507,7 +511,7 @@ async fn every_value_comes_back_as_it_went(db: Database) {
             match (&any[0][0], &value) {
                 // MySQL's JSON columns are texts, so that nothing is rewritten.
                 (Value::Text(text), Value::Json(json)) => assert_eq!(text, &json.to_string()),
-                (any, value) => assert!(is_same(any, value), "{ty:?}: {any:?} is not {value:?}"),
+                (any, value) => assert!(db.is_same(any, value), "{ty:?}: {any:?} is not {value:?}"),
             }
             driver
                 .write(Arc::new(Execute("DELETE FROM t", vec![])))
@@ -1130,7 +1134,7 @@ async fn no_round_trip_is_wasted(db: Database) {
     one("a").await;
     two("b").await;
     read().await;
-    assert_eq!(spent(Box::pin(async { drop(read().await) })).await, 1);
+    assert_eq!(spent(Box::pin(async { _ = read().await })).await, 1);
     assert_eq!(spent(Box::pin(one("c"))).await, 1);
     // PostgreSQL: BEGIN with the first statement, the second, COMMIT. MySQL sends each alone.
     assert_eq!(

@@ -19,21 +19,10 @@ use super::address::{TlsMode, TlsWish, invalid};
 
 /// The configuration that does what the address asks for; reads the file of root certificates.
 pub(super) fn client_config(wish: &TlsWish) -> Result<ClientConfig, DbError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let verifier = Verifier::new(wish)?;
+    let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid(format!("DATABASE_URL: TLS can't be set up: {error}")))?;
-    let chain = match wish.mode {
-        TlsMode::VerifyCa | TlsMode::VerifyFull => {
-            Some(chain_verifier(wish.roots.as_deref(), provider.clone())?)
-        }
-        TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer | TlsMode::Require => None,
-    };
-    let verifier = Verifier {
-        chain,
-        is_name_checked: wish.mode == TlsMode::VerifyFull,
-        provider,
-    };
     Ok(builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
@@ -84,6 +73,23 @@ struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     is_name_checked: bool,
     provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    fn new(wish: &TlsWish) -> Result<Self, DbError> {
+        let provider = Arc::new(ring::default_provider());
+        let chain = match wish.mode {
+            TlsMode::VerifyCa | TlsMode::VerifyFull => {
+                Some(chain_verifier(wish.roots.as_deref(), provider.clone())?)
+            }
+            TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer | TlsMode::Require => None,
+        };
+        Ok(Verifier {
+            chain,
+            is_name_checked: wish.mode == TlsMode::VerifyFull,
+            provider,
+        })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -144,6 +150,11 @@ impl ServerCertVerifier for Verifier {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::base::error::Error;
 
@@ -163,16 +174,62 @@ mod tests {
     }
 
     #[test]
-    fn the_roots_of_the_web_need_no_file() {
-        let wish = TlsWish {
-            mode: TlsMode::VerifyFull,
-            roots: None,
+    fn each_mode_verifies_what_it_says() {
+        let folder = std::env::temp_dir().join(format!("tls-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&folder).expect("a folder");
+        let ours = folder.join("ca.pem");
+        std::fs::write(
+            &ours,
+            format!("-----BEGIN CERTIFICATE-----\n{ROOT}\n-----END CERTIFICATE-----\n"),
+        )
+        .expect("a file");
+        let verdict = |mode, roots: Option<&Path>, host: &'static str| {
+            let verifier = Verifier::new(&TlsWish {
+                mode,
+                roots: roots.map(Path::to_owned),
+            })
+            .expect("good roots");
+            let certificate = STANDARD.decode(CERTIFICATE).expect("base64").into();
+            let name = ServerName::try_from(host).expect("a name");
+            // 2030-01-01, within the life of both.
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(1_893_456_000));
+            verifier
+                .verify_server_cert(&certificate, &[], &name, &[], now)
+                .is_ok()
         };
+        assert!(verdict(TlsMode::Require, None, "elsewhere.example.com"));
+        assert!(verdict(
+            TlsMode::VerifyCa,
+            Some(&ours),
+            "elsewhere.example.com"
+        ));
         assert!(
-            client_config(&wish)
-                .expect("the roots of the web")
-                .alpn_protocols
-                .is_empty()
+            !verdict(TlsMode::VerifyCa, None, "db.example.com"),
+            "the web's roots don't know it"
         );
+        assert!(verdict(TlsMode::VerifyFull, Some(&ours), "db.example.com"));
+        assert!(verdict(TlsMode::VerifyFull, Some(&ours), "127.0.0.1"));
+        assert!(!verdict(
+            TlsMode::VerifyFull,
+            Some(&ours),
+            "elsewhere.example.com"
+        ));
+        assert!(!verdict(TlsMode::VerifyFull, None, "db.example.com"));
+        std::fs::remove_dir_all(folder).expect("it goes");
     }
+
+    /// A root, and a certificate signed by it for db.example.com, localhost and 127.0.0.1, both good for 100 years.
+    const ROOT: &str = "MIIBkDCCATWgAwIBAgIUALyLE4Y+MjqR1E5gs2nOV9Xb/tAwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJdGVzdCByb290MCAXDTI2\
+        MTEyMzAyNDkwMFoYDzIxMjYxMDMwMDI0OTAwWjAUMRIwEAYDVQQDDAl0ZXN0IHJvb3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\
+        AATpJeGvJOHDrdPPuC/I0u0QO+sEpmjLDUYywAi4E4aZfdceiE1gMwYE8FcaPQqpAEjv94kyQvQiv+D+s8PZHMZqo2MwYTAdBgNV\
+        HQ4EFgQUWUJXlzR+JUUGjMYC1kC3HAuSiiIwHwYDVR0jBBgwFoAUWUJXlzR+JUUGjMYC1kC3HAuSiiIwDwYDVR0TAQH/BAUwAwEB\
+        /zAOBgNVHQ8BAf8EBAMCAgQwCgYIKoZIzj0EAwIDSQAwRgIhAMdjexEbt2jK88YvAq1OkMMmwXB+KCi850aXW8ZzvaBYAiEAxUu0\
+        DCTWgJAKEOJ2/fvVwYzT31WFwl+lwFdWIpEGVQM=";
+    const CERTIFICATE: &str = "MIIBwTCCAWegAwIBAgIUFRlU5mlZ2LBTb9AkdgUcclxeVXswCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJdGVzdCByb290MCAXDTI2\
+        MTEyMzAyNDkwMFoYDzIxMjYxMDMwMDI0OTAwWjAZMRcwFQYDVQQDDA5kYi5leGFtcGxlLmNvbTBZMBMGByqGSM49AgEGCCqGSM49\
+        AwEHA0IABIo24EEBHJjeuif1h4fWTKIFXRHbUW8IYJMPGa9hKo7x6cXy1oRnLm9qCqgs7n9P4k0FX/GmZIg2m3Bt53Zl5sijgY8w\
+        gYwwKgYDVR0RBCMwIYIOZGIuZXhhbXBsZS5jb22CCWxvY2FsaG9zdIcEfwAAATATBgNVHSUEDDAKBggrBgEFBQcDATAJBgNVHRME\
+        AjAAMB0GA1UdDgQWBBRchNRax4YbkklfuNOEKxkYToX0/zAfBgNVHSMEGDAWgBRZQleXNH4lRQaMxgLWQLccC5KKIjAKBggqhkjO\
+        PQQDAgNIADBFAiEA0SHb3W5MnD6WBbOmX0mqdcev113hUPq2nSlJd2rS4+oCICb7DidHeaJx7pklrnw4feAmPID3T2U8A8OvQupv\
+        ywc7";
 }

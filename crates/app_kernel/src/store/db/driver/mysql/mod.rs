@@ -17,7 +17,7 @@ use mysql_async::{Conn, Params, Pool, Value as Sql};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-pub use row::RowRef;
+pub(super) use row::RowRef;
 
 use super::finish::to_the_end;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};

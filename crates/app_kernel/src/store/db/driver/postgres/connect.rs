@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::address::{Server, TLS_PARAMS, TlsMode, TlsWish, invalid, take_params};
 use super::super::tls;
-use super::{DatabaseUrl, DbError, Options};
+use super::{DbError, Options};
 
 /// Connections, where nobody says how many.
 const POOL_SIZE: usize = 10;
@@ -31,83 +32,128 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Where Debian, Fedora and the official images put their sockets.
 const SOCKET_FOLDER: &str = "/var/run/postgresql";
 
-/// A pool for this address. Connects nowhere yet.
-pub(super) fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, DbError> {
-    let (config, wish) = read_address(url.text.expose(), options)?;
-    let connector = Connector {
-        tls: match wish.mode {
-            TlsMode::Disable => None,
-            _ => Some(Tls(MakeRustlsConnect::new(tls::client_config(&wish)?))),
-        },
-        is_plain_tried_first: wish.mode == TlsMode::Allow,
-        set_up: set_up(&config, options),
-    };
-    // Fast recycling asks the server nothing: a connection that closed is seen at once, and ours come back clean.
-    let recycling = ManagerConfig {
-        recycling_method: RecyclingMethod::Fast,
-    };
-    let manager = Manager::from_connect(config, connector, recycling);
-    let mut pool = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
-    pool.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
-    let limit = Some(options.connect_timeout);
-    pool.timeouts = Timeouts {
-        wait: limit,
-        create: limit,
-        recycle: limit,
-    };
-    Pool::builder(manager)
-        .config(pool)
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| invalid(format!("DATABASE_URL: the pool can't be made: {error}")))
+/// An address that was understood.
+pub(super) struct Address {
+    config: Config,
+    wish: TlsWish,
 }
 
-/// Makes one connection, and says in one line why it can't be made.
-pub(super) async fn check(
-    pool: &Pool,
-    url: &DatabaseUrl,
-    options: &Options,
-) -> Result<(), DbError> {
-    let (config, _) = read_address(url.text.expose(), options)?;
-    let server = Server {
-        name: "PostgreSQL",
-        at: places(&config),
-    };
-    match pool.get().await {
-        Ok(_) => Ok(()),
-        Err(PoolError::Backend(error)) => Err(explain(&error, &server, &config)),
-        Err(_) => Err(server.silent(options.connect_timeout)),
-    }
-}
-
-fn read_address(text: &str, options: &Options) -> Result<(Config, TlsWish), DbError> {
-    let (url, params) = take_params(text, &TLS_PARAMS)?;
-    let mut config: Config = url.parse().map_err(|error: Error| {
-        // The parser names parameters, never their values.
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        invalid(format!(
-            "DATABASE_URL is not a PostgreSQL address: {cause}. Example: postgres://user:password@localhost:5432/app"
-        ))
-    })?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        if Path::new(SOCKET_FOLDER).is_dir() {
-            config.host_path(SOCKET_FOLDER);
+impl Address {
+    pub(super) fn read(text: &str, options: &Options) -> Result<Self, DbError> {
+        let (url, params) = take_params(text, &TLS_PARAMS)?;
+        let mut config: Config = url.parse().map_err(|error| not_an_address(&error))?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            if Path::new(SOCKET_FOLDER).is_dir() {
+                config.host_path(SOCKET_FOLDER);
+            } else {
+                config.host("localhost");
+            }
+        }
+        // Encrypting towards the same machine costs and protects nothing; a server that insists gets it all the same.
+        let default = if is_local(&config) {
+            TlsMode::Allow
         } else {
-            config.host("localhost");
+            TlsMode::Prefer
+        };
+        let wish = TlsWish::from_params(&params, default)?;
+        config.ssl_mode(match wish.mode {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Allow | TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        set_defaults(&mut config, options);
+        Ok(Address { config, wish })
+    }
+
+    /// A pool for this address. Connects nowhere yet.
+    pub(super) fn pool(&self, options: &Options) -> Result<Pool, DbError> {
+        let connector = Connector {
+            tls: match self.wish.mode {
+                TlsMode::Disable => None,
+                _ => Some(Tls(MakeRustlsConnect::new(tls::client_config(&self.wish)?))),
+            },
+            is_plain_tried_first: self.wish.mode == TlsMode::Allow,
+            set_up: self.set_up(options),
+        };
+        // Fast recycling asks the server nothing: a connection that closed is seen at once, and ours come back clean.
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_connect(self.config.clone(), connector, recycling);
+        let mut pool = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
+        pool.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
+        let limit = Some(options.connect_timeout);
+        pool.timeouts = Timeouts {
+            wait: limit,
+            create: limit,
+            recycle: limit,
+        };
+        Pool::builder(manager)
+            .config(pool)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| invalid(format!("DATABASE_URL: the pool can't be made: {error}")))
+    }
+
+    /// Makes one connection, and says in one line why it can't be made.
+    pub(super) async fn check(&self, pool: &Pool, options: &Options) -> Result<(), DbError> {
+        let server = Server {
+            name: "PostgreSQL",
+            at: places(&self.config),
+        };
+        match pool.get().await {
+            Ok(_) => Ok(()),
+            Err(PoolError::Backend(error)) => Err(explain(&error, &server, &self.config)),
+            Err(_) => Err(server.silent(options.connect_timeout)),
         }
     }
-    // Encrypting towards the same machine costs and protects nothing; a server that insists gets it all the same.
-    let default = if config.get_hosts().iter().all(is_local) {
-        TlsMode::Allow
-    } else {
-        TlsMode::Prefer
-    };
-    let wish = TlsWish::from_params(&params, default)?;
-    config.ssl_mode(match wish.mode {
-        TlsMode::Disable => SslMode::Disable,
-        TlsMode::Allow | TlsMode::Prefer => SslMode::Prefer,
-        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-    });
+
+    /// Whether the address sets this limit itself, in `options`.
+    pub(super) fn has_limit(&self, name: &str) -> bool {
+        let options = self.config.get_options().unwrap_or("").to_ascii_lowercase();
+        options.contains(&format!("{name}="))
+    }
+
+    /// What each connection is told first. By statements, not by the start-up packet, which pgbouncer does not let through.
+    fn set_up(&self, options: &Options) -> String {
+        let statement = options.statement_timeout.as_millis();
+        let lock = options.statement_timeout.min(LOCK_TIMEOUT).as_millis();
+        let settings = [
+            ("timezone", "'UTC'".to_owned()),
+            ("client_encoding", "'UTF8'".to_owned()),
+            ("standard_conforming_strings", "on".to_owned()),
+            (
+                "default_transaction_isolation",
+                "'read committed'".to_owned(),
+            ),
+            ("statement_timeout", statement.to_string()),
+            ("lock_timeout", lock.to_string()),
+            // Twice the longest statement: a transaction of ours that waits this long has lost its process.
+            (
+                "idle_in_transaction_session_timeout",
+                (2 * statement).to_string(),
+            ),
+        ];
+        let wanted = settings
+            .iter()
+            .filter(|(name, _)| !(name.ends_with("_timeout") && self.has_limit(name)));
+        wanted
+            .map(|(name, value)| format!("SET {name} = {value};"))
+            .collect()
+    }
+}
+
+fn not_an_address(error: &Error) -> DbError {
+    // The parser names parameters, never their values.
+    let cause = error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    invalid(format!(
+        "DATABASE_URL is not a PostgreSQL address: {cause}. Example: postgres://user:password@localhost:5432/app"
+    ))
+}
+
+fn set_defaults(config: &mut Config, options: &Options) {
     if config.get_application_name().is_none() {
         config.application_name("app_kernel");
     }
@@ -120,49 +166,18 @@ fn read_address(text: &str, options: &Options) -> Result<(Config, TlsWish), DbEr
     if config.get_keepalives_idle() > KEEPALIVE_IDLE {
         config.keepalives_idle(KEEPALIVE_IDLE);
     }
-    Ok((config, wish))
 }
 
-fn is_local(host: &Host) -> bool {
-    match host {
+fn is_local(config: &Config) -> bool {
+    let is_local_host = |host: &Host| match host {
         Host::Tcp(name) => {
-            name == "localhost"
-                || name
-                    .parse()
-                    .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
         }
         #[cfg(unix)]
         Host::Unix(_) => true,
-    }
-}
-
-/// What each connection is told first. By statements, not by the start-up packet, which pgbouncer does not let through.
-/// What the address says in `options` stays.
-fn set_up(config: &Config, options: &Options) -> String {
-    let statement = options.statement_timeout.as_millis();
-    let lock = options.statement_timeout.min(LOCK_TIMEOUT).as_millis();
-    let settings = [
-        ("timezone", "'UTC'".to_owned()),
-        ("client_encoding", "'UTF8'".to_owned()),
-        ("standard_conforming_strings", "on".to_owned()),
-        (
-            "default_transaction_isolation",
-            "'read committed'".to_owned(),
-        ),
-        ("statement_timeout", statement.to_string()),
-        ("lock_timeout", lock.to_string()),
-        // Twice the longest statement: a transaction of ours that waits this long has lost its process.
-        (
-            "idle_in_transaction_session_timeout",
-            (2 * statement).to_string(),
-        ),
-    ];
-    let given = config.get_options().unwrap_or("").to_ascii_lowercase();
-    let is_given = |name: &str| name.ends_with("_timeout") && given.contains(&format!("{name}="));
-    let wanted = settings.iter().filter(|(name, _)| !is_given(name));
-    wanted
-        .map(|(name, value)| format!("SET {name} = {value};"))
-        .collect()
+    };
+    config.get_hosts().iter().all(is_local_host)
+        && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 /// Makes connections and sets them up.
@@ -275,9 +290,6 @@ fn explain(error: &Error, server: &Server, config: &Config) -> DbError {
         return server.refuses(refusal.message(), cure);
     }
     if let Some(error) = io_error(error) {
-        if let Some(tls) = error.get_ref().filter(|inner| inner.is::<rustls::Error>()) {
-            return server.tls(tls);
-        }
         return server.io(error);
     }
     match error.to_string().as_str() {
@@ -321,19 +333,21 @@ mod tests {
     use super::*;
     use crate::base::error::Error as PublicError;
 
-    fn read(url: &str) -> (Config, TlsWish) {
-        read_address(url, &Options::default()).unwrap_or_else(|error| panic!("{url}: {error}"))
+    fn read(url: &str) -> Address {
+        Address::read(url, &Options::default()).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     fn refusal(url: &str) -> String {
-        PublicError::from(read_address(url, &Options::default()).expect_err("a bad address"))
-            .to_string()
+        let Err(error) = Address::read(url, &Options::default()) else {
+            panic!("{url} is good")
+        };
+        PublicError::from(error).to_string()
     }
 
     /// Promise: B9
     #[test]
     fn passwords_may_hold_every_character_when_percent_encoded() {
-        let (config, _) =
+        let Address { config, .. } =
             read("postgres://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:5433/my%20app");
         assert_eq!(config.get_password(), Some("@/?#%:+&é".as_bytes()));
         assert_eq!(config.get_dbname(), Some("my app"));
@@ -342,18 +356,18 @@ mod tests {
 
     #[test]
     fn sockets_and_several_hosts_are_understood() {
-        let (config, wish) = read("postgres:///app?host=/var/run/postgresql&user=ann");
+        let Address { config, wish } = read("postgres:///app?host=/var/run/postgresql&user=ann");
         assert_eq!(
             config.get_hosts(),
             [Host::Unix("/var/run/postgresql".into())]
         );
         assert_eq!(places(&config), "/var/run/postgresql/.s.PGSQL.5432");
         assert_eq!(wish.mode, TlsMode::Allow);
-        let (config, wish) =
+        let Address { config, wish } =
             read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
         assert_eq!(places(&config), "one:5432, two:5433");
         assert_eq!(wish.mode, TlsMode::Prefer);
-        assert_eq!(places(&read("postgres://u@[::1]/app").0), "[::1]:5432");
+        assert_eq!(places(&read("postgres://u@[::1]/app").config), "[::1]:5432");
     }
 
     #[test]
@@ -386,7 +400,7 @@ mod tests {
                 SslMode::Require,
             ),
         ] {
-            let (config, wish) = read(url);
+            let Address { config, wish } = read(url);
             assert_eq!(
                 (wish.mode, config.get_ssl_mode()),
                 (mode, driver_mode),
@@ -409,8 +423,8 @@ mod tests {
 
     #[test]
     fn limits_in_the_address_win_over_ours() {
-        let (config, _) = read("postgres://u@h/app?options=-c%20statement_timeout%3D5000");
-        let text = set_up(&config, &Options::default());
+        let address = read("postgres://u@h/app?options=-c%20statement_timeout%3D5000");
+        let text = address.set_up(&Options::default());
         assert_eq!(
             text,
             "SET timezone = 'UTC';SET client_encoding = 'UTF8';SET standard_conforming_strings = on;\

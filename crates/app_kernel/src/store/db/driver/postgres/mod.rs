@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
 
-pub use row::RowRef;
+pub(super) use row::RowRef;
 
 use self::params::Param;
 use super::finish::to_the_end;
@@ -42,6 +42,18 @@ pub(crate) struct Driver {
 struct Limits {
     connect: Duration,
     statement: Duration,
+    /// The address has a limit of its own for statements, which then is the session's default.
+    is_in_address: bool,
+}
+
+impl Limits {
+    /// Sets the server's limit again, after it was lifted.
+    fn restored(&self) -> String {
+        if self.is_in_address {
+            return "RESET statement_timeout".to_owned();
+        }
+        format!("SET statement_timeout = {}", self.statement.as_millis())
+    }
 }
 
 impl std::fmt::Debug for Driver {
@@ -54,11 +66,13 @@ impl std::fmt::Debug for Driver {
 
 impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
-        let pool = connect::pool(url, options)?;
-        connect::check(&pool, url, options).await?;
+        let address = connect::Address::read(url.text.expose(), options)?;
+        let pool = address.pool(options)?;
+        address.check(&pool, options).await?;
         let limits = Limits {
             connect: options.connect_timeout,
             statement: options.statement_timeout,
+            is_in_address: address.has_limit("statement_timeout"),
         };
         Ok(Driver { pool, limits })
     }
@@ -98,7 +112,7 @@ impl Driver {
 
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
         Ok(Transaction {
-            lease: Some(self.lease(Stage::Wanted).await?),
+            lease: Some(Box::new(self.lease(Stage::Wanted).await?)),
         })
     }
 
@@ -120,7 +134,9 @@ impl Driver {
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = self.pool.get().await.map_err(error::from_pool)?;
-        let is_due = Object::metrics(&connection).recycle_count % 64 == 0; // counting takes a walk
+        let is_due = Object::metrics(&connection)
+            .recycle_count
+            .is_multiple_of(64); // counting takes a walk
         if is_due && connection.statement_cache.size() > MOST_STATEMENTS {
             connection.statement_cache.clear();
         }
@@ -423,10 +439,7 @@ impl Session<'_> {
             pool.manager().statement_caches.clear();
         }
         if lease.stage != Stage::Failed {
-            let restored = format!(
-                "SET statement_timeout = {}",
-                lease.limits.statement.as_millis()
-            );
+            let restored = lease.limits.restored();
             let restored = lease
                 .plain(&restored, limit)
                 .await
@@ -442,7 +455,7 @@ impl Session<'_> {
 /// A transaction held by a caller.
 pub(crate) struct Transaction {
     /// None once an operation was cut off: it ends in the background, and the transaction is rolled back.
-    lease: Option<Lease>,
+    lease: Option<Box<Lease>>,
 }
 
 impl std::fmt::Debug for Transaction {
