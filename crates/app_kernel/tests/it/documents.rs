@@ -78,7 +78,7 @@ fn every_promise_that_a_test_names_is_in_the_table() {
             for id in ids.split(',').map(str::trim) {
                 named += 1;
                 if !known.contains(&id) {
-                    unknown.push(format!("{path}:{line}: `{id}` is not in docs/promises.md; one id after the other, with commas"));
+                    unknown.push(format!("{path}:{line}: `{id}` is not in docs/promises.md; write ids with commas between them, and add a promise that is new there"));
                 }
             }
         }
