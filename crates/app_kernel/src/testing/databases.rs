@@ -49,7 +49,7 @@ struct Home {
 #[derive(Debug)]
 enum Place {
     /// Removes itself when dropped.
-    #[expect(dead_code, reason = "held for its Drop")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "held for its Drop"))]
     Folder(tempfile::TempDir),
     Server {
         server: DatabaseUrl,

@@ -185,8 +185,7 @@ impl Reader {
     fn use_trees(&mut self, tokens: &[TokenTree], before: &[String]) {
         for tree in tokens.split(|token| is_punct(Some(token), ',')) {
             let mut names = before.to_vec();
-            let mut tokens = tree.iter().peekable();
-            while let Some(token) = tokens.next() {
+            for token in tree {
                 match token {
                     // `a::b as c` names a::b.
                     TokenTree::Ident(word) if word == "as" => break,
