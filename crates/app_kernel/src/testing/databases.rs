@@ -167,17 +167,39 @@ fn server_url(variable: &str, value: Option<String>) -> DatabaseUrl {
         );
     };
     let parsed = DatabaseUrl::parse(&Secret::new(url));
-    parsed.unwrap_or_else(|error| panic!("{variable}: {error}"))
+    let mut server = parsed.unwrap_or_else(|error| panic!("{variable}: {error}"));
+    // One must be connected to some database to make another; these are on every server.
+    let text = server.text.expose();
+    if database_of(text).is_empty() {
+        let always_there = match server.backend {
+            Backend::Postgres => "postgres",
+            _ => "information_schema",
+        };
+        server.text = Secret::new(with_database(text, always_there));
+    }
+    server
 }
 
 /// The same server, another database.
 fn with_database(url: &str, name: &str) -> String {
+    let (server, _, query) = split_url(url);
+    format!("{server}/{name}{query}")
+}
+
+/// The database that an address names, or nothing.
+fn database_of(url: &str) -> &str {
+    split_url(url).1.trim_start_matches('/')
+}
+
+/// Scheme and host, path, and query with its question mark.
+fn split_url(url: &str) -> (&str, &str, &str) {
     let (address, query) = url.split_at(url.find('?').unwrap_or(url.len()));
     let host_at = address.find("://").map_or(0, |at| at + 3);
     let path_at = address[host_at..]
         .find('/')
         .map_or(address.len(), |at| host_at + at);
-    format!("{}/{name}{query}", &address[..path_at])
+    let (server, path) = address.split_at(path_at);
+    (server, path, query)
 }
 
 async fn create(server: &DatabaseUrl, name: &str, sweep_first: bool) -> Result<()> {
@@ -355,6 +377,25 @@ mod tests {
         for (url, wanted) in cases {
             assert_eq!(with_database(url, "new"), wanted);
         }
+    }
+
+    #[test]
+    fn a_server_may_be_named_without_a_database() {
+        let connects_to = |url: &str| {
+            server_url("TEST", Some(url.to_owned()))
+                .text
+                .expose()
+                .to_owned()
+        };
+        assert_eq!(
+            connects_to("mysql://root@h:3306"),
+            "mysql://root@h:3306/information_schema"
+        );
+        assert_eq!(
+            connects_to("postgres://h/?sslmode=require"),
+            "postgres://h/postgres?sslmode=require"
+        );
+        assert_eq!(connects_to("postgres://h/mine"), "postgres://h/mine");
     }
 
     #[test]
