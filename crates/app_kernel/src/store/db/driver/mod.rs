@@ -2,10 +2,10 @@
 //! [`Driver`] (a connected database), [`Session`] (a connection for the length of one operation),
 //! [`Transaction`] (a connection held by a caller) and [`RowRef`] (a row, borrowed).
 
-#[cfg(feature = "testing")]
-mod administer;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod address;
+#[cfg(feature = "testing")]
+mod administer;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod finish;
 #[cfg(feature = "mysql")]

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Connect, Manager, ManagerConfig, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod,
+    Runtime, Timeouts,
+};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
@@ -40,12 +43,18 @@ pub(super) fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, DbError
         set_up: set_up(&config, options),
     };
     // Fast recycling asks the server nothing: a connection that closed is seen at once, and ours come back clean.
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
     let manager = Manager::from_connect(config, connector, recycling);
     let mut pool = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
     pool.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
     let limit = Some(options.connect_timeout);
-    pool.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
+    pool.timeouts = Timeouts {
+        wait: limit,
+        create: limit,
+        recycle: limit,
+    };
     Pool::builder(manager)
         .config(pool)
         .runtime(Runtime::Tokio1)
@@ -54,9 +63,16 @@ pub(super) fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, DbError
 }
 
 /// Makes one connection, and says in one line why it can't be made.
-pub(super) async fn check(pool: &Pool, url: &DatabaseUrl, options: &Options) -> Result<(), DbError> {
+pub(super) async fn check(
+    pool: &Pool,
+    url: &DatabaseUrl,
+    options: &Options,
+) -> Result<(), DbError> {
     let (config, _) = read_address(url.text.expose(), options)?;
-    let server = Server { name: "PostgreSQL", at: places(&config) };
+    let server = Server {
+        name: "PostgreSQL",
+        at: places(&config),
+    };
     match pool.get().await {
         Ok(_) => Ok(()),
         Err(PoolError::Backend(error)) => Err(explain(&error, &server, &config)),
@@ -81,7 +97,11 @@ fn read_address(text: &str, options: &Options) -> Result<(Config, TlsWish), DbEr
         }
     }
     // Encrypting towards the same machine costs and protects nothing; a server that insists gets it all the same.
-    let default = if config.get_hosts().iter().all(is_local) { TlsMode::Allow } else { TlsMode::Prefer };
+    let default = if config.get_hosts().iter().all(is_local) {
+        TlsMode::Allow
+    } else {
+        TlsMode::Prefer
+    };
     let wish = TlsWish::from_params(&params, default)?;
     config.ssl_mode(match wish.mode {
         TlsMode::Disable => SslMode::Disable,
@@ -105,7 +125,12 @@ fn read_address(text: &str, options: &Options) -> Result<(Config, TlsWish), DbEr
 
 fn is_local(host: &Host) -> bool {
     match host {
-        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+        Host::Tcp(name) => {
+            name == "localhost"
+                || name
+                    .parse()
+                    .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
         #[cfg(unix)]
         Host::Unix(_) => true,
     }
@@ -120,16 +145,24 @@ fn set_up(config: &Config, options: &Options) -> String {
         ("timezone", "'UTC'".to_owned()),
         ("client_encoding", "'UTF8'".to_owned()),
         ("standard_conforming_strings", "on".to_owned()),
-        ("default_transaction_isolation", "'read committed'".to_owned()),
+        (
+            "default_transaction_isolation",
+            "'read committed'".to_owned(),
+        ),
         ("statement_timeout", statement.to_string()),
         ("lock_timeout", lock.to_string()),
         // Twice the longest statement: a transaction of ours that waits this long has lost its process.
-        ("idle_in_transaction_session_timeout", (2 * statement).to_string()),
+        (
+            "idle_in_transaction_session_timeout",
+            (2 * statement).to_string(),
+        ),
     ];
     let given = config.get_options().unwrap_or("").to_ascii_lowercase();
     let is_given = |name: &str| name.ends_with("_timeout") && given.contains(&format!("{name}="));
     let wanted = settings.iter().filter(|(name, _)| !is_given(name));
-    wanted.map(|(name, value)| format!("SET {name} = {value};")).collect()
+    wanted
+        .map(|(name, value)| format!("SET {name} = {value};"))
+        .collect()
 }
 
 /// Makes connections and sets them up.
@@ -139,7 +172,8 @@ struct Connector {
     set_up: String,
 }
 
-type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
+type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> Connecting<'_> {
@@ -162,7 +196,8 @@ impl Connector {
             plain.ssl_mode(SslMode::Disable);
             match open(&plain, NoTls).await {
                 // What a server says that wants TLS, among other things.
-                Err(error) if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {}
+                Err(error)
+                    if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {}
                 outcome => return outcome,
             }
         }
@@ -203,14 +238,26 @@ impl MakeTlsConnect<Socket> for Tls {
 fn places(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
-    let hosts = config.get_hosts().iter().enumerate().map(|(i, host)| match host {
-        Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(i)),
-        Host::Tcp(name) => format!("{name}:{}", port(i)),
-        #[cfg(unix)]
-        Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(i)),
-    });
-    let addresses = config.get_hostaddrs().iter().enumerate().map(|(i, address)| format!("{address}:{}", port(i)));
-    let all: Vec<_> = if config.get_hosts().is_empty() { addresses.collect() } else { hosts.collect() };
+    let hosts = config
+        .get_hosts()
+        .iter()
+        .enumerate()
+        .map(|(i, host)| match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(i)),
+            Host::Tcp(name) => format!("{name}:{}", port(i)),
+            #[cfg(unix)]
+            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(i)),
+        });
+    let addresses = config
+        .get_hostaddrs()
+        .iter()
+        .enumerate()
+        .map(|(i, address)| format!("{address}:{}", port(i)));
+    let all: Vec<_> = if config.get_hosts().is_empty() {
+        addresses.collect()
+    } else {
+        hosts.collect()
+    };
     all.join(", ")
 }
 
@@ -235,7 +282,10 @@ fn explain(error: &Error, server: &Server, config: &Config) -> DbError {
     }
     match error.to_string().as_str() {
         text if text.contains("TLS") => server.tls(Chain(error)),
-        "authentication error" => server.refuses(Chain(error), "give the password: postgres://user:password@host/name"),
+        "authentication error" => server.refuses(
+            Chain(error),
+            "give the password: postgres://user:password@host/name",
+        ),
         _ => server.unreachable(Chain(error), "is it PostgreSQL that listens there?"),
     }
 }
@@ -276,13 +326,15 @@ mod tests {
     }
 
     fn refusal(url: &str) -> String {
-        PublicError::from(read_address(url, &Options::default()).expect_err("a bad address")).to_string()
+        PublicError::from(read_address(url, &Options::default()).expect_err("a bad address"))
+            .to_string()
     }
 
     /// Promise: B9
     #[test]
     fn passwords_may_hold_every_character_when_percent_encoded() {
-        let (config, _) = read("postgres://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:5433/my%20app");
+        let (config, _) =
+            read("postgres://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:5433/my%20app");
         assert_eq!(config.get_password(), Some("@/?#%:+&é".as_bytes()));
         assert_eq!(config.get_dbname(), Some("my app"));
         assert_eq!(places(&config), "db.example.com:5433");
@@ -291,10 +343,14 @@ mod tests {
     #[test]
     fn sockets_and_several_hosts_are_understood() {
         let (config, wish) = read("postgres:///app?host=/var/run/postgresql&user=ann");
-        assert_eq!(config.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);
+        assert_eq!(
+            config.get_hosts(),
+            [Host::Unix("/var/run/postgresql".into())]
+        );
         assert_eq!(places(&config), "/var/run/postgresql/.s.PGSQL.5432");
         assert_eq!(wish.mode, TlsMode::Allow);
-        let (config, wish) = read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
+        let (config, wish) =
+            read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
         assert_eq!(places(&config), "one:5432, two:5433");
         assert_eq!(wish.mode, TlsMode::Prefer);
         assert_eq!(places(&read("postgres://u@[::1]/app").0), "[::1]:5432");
@@ -303,15 +359,39 @@ mod tests {
     #[test]
     fn tls_is_left_out_on_the_same_machine_only() {
         for (url, mode, driver_mode) in [
-            ("postgres://u@localhost/app", TlsMode::Allow, SslMode::Prefer),
-            ("postgres://u@127.0.0.1/app", TlsMode::Allow, SslMode::Prefer),
+            (
+                "postgres://u@localhost/app",
+                TlsMode::Allow,
+                SslMode::Prefer,
+            ),
+            (
+                "postgres://u@127.0.0.1/app",
+                TlsMode::Allow,
+                SslMode::Prefer,
+            ),
             ("postgres://u@db/app", TlsMode::Prefer, SslMode::Prefer),
-            ("postgres://u@localhost/app?sslmode=require", TlsMode::Require, SslMode::Require),
-            ("postgres://u@db/app?sslmode=disable", TlsMode::Disable, SslMode::Disable),
-            ("postgres://u@db/app?sslmode=verify-full&sslrootcert=system", TlsMode::VerifyFull, SslMode::Require),
+            (
+                "postgres://u@localhost/app?sslmode=require",
+                TlsMode::Require,
+                SslMode::Require,
+            ),
+            (
+                "postgres://u@db/app?sslmode=disable",
+                TlsMode::Disable,
+                SslMode::Disable,
+            ),
+            (
+                "postgres://u@db/app?sslmode=verify-full&sslrootcert=system",
+                TlsMode::VerifyFull,
+                SslMode::Require,
+            ),
         ] {
             let (config, wish) = read(url);
-            assert_eq!((wish.mode, config.get_ssl_mode()), (mode, driver_mode), "{url}");
+            assert_eq!(
+                (wish.mode, config.get_ssl_mode()),
+                (mode, driver_mode),
+                "{url}"
+            );
         }
     }
 
