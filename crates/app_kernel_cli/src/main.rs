@@ -1,2 +1,3 @@
-//! x
+//! The `app-kernel` tool.
+#![forbid(unsafe_code)]
 fn main() {}

@@ -45,7 +45,9 @@ impl RustSource {
     /// # Errors
     /// Where it is not Rust.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let stream: TokenStream = text.parse().map_err(|error| format!("is not Rust: {error}"))?;
+        let stream: TokenStream = text
+            .parse()
+            .map_err(|error| format!("is not Rust: {error}"))?;
         let mut reader = Reader::default();
         reader.read(&stream.into_iter().collect::<Vec<_>>(), true);
         reader.source.code_lines = reader.lines.len();
@@ -114,7 +116,8 @@ impl Reader {
 
     fn mark(&mut self, tokens: &[TokenTree]) {
         for token in tokens {
-            self.lines.extend(token.span().start().line..=token.span().end().line);
+            self.lines
+                .extend(token.span().start().line..=token.span().end().line);
         }
     }
 
@@ -169,7 +172,9 @@ impl Reader {
 
     /// A `use` item, from behind the word on: every path of its tree.
     fn use_item(&mut self, tokens: &[TokenTree], at: usize) -> usize {
-        let end = tokens[at..].iter().position(|token| is_punct(Some(token), ';'));
+        let end = tokens[at..]
+            .iter()
+            .position(|token| is_punct(Some(token), ';'));
         let end = end.map_or(tokens.len(), |length| at + length);
         self.mark(&tokens[at..end]);
         self.use_trees(&tokens[at..end], &[]);
@@ -180,8 +185,7 @@ impl Reader {
     fn use_trees(&mut self, tokens: &[TokenTree], before: &[String]) {
         for tree in tokens.split(|token| is_punct(Some(token), ',')) {
             let mut names = before.to_vec();
-            let mut tokens = tree.iter().peekable();
-            while let Some(token) = tokens.next() {
+            for token in tree {
                 match token {
                     // `a::b as c` names a::b.
                     TokenTree::Ident(word) if word == "as" => break,
@@ -197,7 +201,8 @@ impl Reader {
                 }
             }
             // `a::{self}` names a.
-            if names.len() > before.len().max(1) && names.last().is_some_and(|name| name == "self") {
+            if names.len() > before.len().max(1) && names.last().is_some_and(|name| name == "self")
+            {
                 names.pop();
             }
             if let (Some(first), false) = (tree.first(), names.is_empty()) {
@@ -241,7 +246,9 @@ fn attribute(tokens: &[TokenTree], at: usize) -> Option<(&Group, usize)> {
     }
     let bracket = at + 1 + usize::from(is_punct(tokens.get(at + 1), '!'));
     match tokens.get(bracket) {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => Some((group, bracket + 1)),
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
+            Some((group, bracket + 1))
+        }
         _ => None,
     }
 }
@@ -256,8 +263,22 @@ fn is_for_tests(attribute: &str) -> bool {
 
 fn starts_item(word: &str) -> bool {
     let words = [
-        "fn", "mod", "use", "impl", "struct", "enum", "union", "trait", "const", "static", "type", "async", "unsafe",
-        "extern", "macro_rules", "let",
+        "fn",
+        "mod",
+        "use",
+        "impl",
+        "struct",
+        "enum",
+        "union",
+        "trait",
+        "const",
+        "static",
+        "type",
+        "async",
+        "unsafe",
+        "extern",
+        "macro_rules",
+        "let",
     ];
     words.contains(&word)
 }
@@ -282,13 +303,18 @@ mod tests {
 
     fn paths(text: &str) -> Vec<String> {
         let source = RustSource::read(text).expect("Rust");
-        source.paths.iter().map(|path| format!("{}:{}", path.line, path.names.join("::"))).collect()
+        source
+            .paths
+            .iter()
+            .map(|path| format!("{}:{}", path.line, path.names.join("::")))
+            .collect()
     }
 
     #[test]
     fn every_path_of_a_use_tree_is_read() {
         let text = "use crate::{\n    a::{self, b as c, r#type},\n    d::*, e,\n};\nuse f;\npub(crate) use self::g::{h};\n";
-        let wanted = "2:crate::a 2:crate::a::b 2:crate::a::type 3:crate::d::* 3:crate::e 5:f 6:self::g::h";
+        let wanted =
+            "2:crate::a 2:crate::a::b 2:crate::a::type 3:crate::d::* 3:crate::e 5:f 6:self::g::h";
         assert_eq!(paths(text).join(" "), wanted);
     }
 
@@ -311,7 +337,11 @@ mod tests {
         assert_eq!(paths(text), ["15:crate::g::H"]);
         let source = RustSource::read(text).expect("Rust");
         assert_eq!(source.code_lines, 3);
-        let modules: Vec<_> = source.modules.iter().map(|m| (m.name.as_str(), m.only_for_tests)).collect();
+        let modules: Vec<_> = source
+            .modules
+            .iter()
+            .map(|m| (m.name.as_str(), m.only_for_tests))
+            .collect();
         assert_eq!(modules, [("tests", true), ("server_tests", true)]);
     }
 
@@ -324,7 +354,9 @@ mod tests {
 
     #[test]
     fn code_lines_are_neither_comments_nor_blank() {
-        let source = RustSource::read("//! Doc.\n#![forbid(unsafe_code)]\n\n/// Doc.\n// Why.\nfn f() {\n    g(\n        \"a\n        b\",\n    );\n}\n");
+        let source = RustSource::read(
+            "//! Doc.\n#![forbid(unsafe_code)]\n\n/// Doc.\n// Why.\nfn f() {\n    g(\n        \"a\n        b\",\n    );\n}\n",
+        );
         let source = source.expect("Rust");
         assert_eq!(source.code_lines, 7);
         assert!(source.forbids_unsafe);
