@@ -58,6 +58,7 @@ mod after {
         #[entity(default = "it's \"new\" \\ 新")]
         pub(super) state: String,
         pub(super) ends_at: Option<app_kernel::base::clock::Timestamp>,
+        #[entity(default = "[]")]
         pub(super) tags: Vec<String>,
         #[entity(default = true)]
         pub(super) live: bool,

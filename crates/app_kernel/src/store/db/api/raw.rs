@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::params::Params;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::store::db::Db;
 use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::RowRef;
@@ -47,7 +47,10 @@ impl IntoFuture for Execute {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.db.write(read::Execute { sql: self.sql, params: self.params }).await })
+        Box::pin(async move {
+            check_statement(&self.sql, self.db.backend())?;
+            self.db.write(read::Execute { sql: self.sql, params: self.params }).await
+        })
     }
 }
 
@@ -66,6 +69,7 @@ impl IntoFuture for Query {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            check_statement(&self.sql, self.db.backend())?;
             let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read: read_any }).await?;
             let columns: Arc<[Cow<'static, str>]> = rows.first().map(|(names, _)| names.clone()).unwrap_or_default().into();
             Ok(rows.into_iter().map(|(_, values)| Row::new(Arc::clone(&columns), values)).collect())
@@ -78,6 +82,20 @@ fn read_any(row: &RowRef<'_>) -> Result<(Vec<Cow<'static, str>>, Vec<Value>), De
     let names = (0..row.len()).map(|i| Cow::Owned(row.name(i).to_owned())).collect();
     let values = (0..row.len()).map(|i| row.any(i)).collect::<Result<_, _>>()?;
     Ok((names, values))
+}
+
+/// Refuses what would begin or end a transaction behind the store's back.
+fn check_statement(sql: &str, backend: Backend) -> Result<()> {
+    const CONTROL: [&str; 8] = ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];
+    let mut rest = sql.trim_start();
+    while rest.starts_with("--") || rest.starts_with("/*") {
+        rest = rest[opaque_length(rest, backend)..].trim_start();
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    if CONTROL.iter().any(|control| control.eq_ignore_ascii_case(&word)) {
+        return Err(Error::internal(format!("raw SQL must not {}; use db.transaction(..)", word.to_uppercase())));
+    }
+    Ok(())
 }
 
 /// Writes `[name]` and `?` as the database wants them, outside of literals, quoted names and comments.
@@ -149,5 +167,15 @@ mod tests {
         );
         assert_eq!(translate("[a] = ? AND [b] = 'it\\'s ?' AND [c] = ?", &MySql), "`a` = ? AND `b` = 'it\\'s ?' AND `c` = ?");
         assert_eq!(translate("[a] = '\\' AND [b] = ?", &Sqlite), "\"a\" = '\\' AND \"b\" = ?1");
+    }
+
+    #[test]
+    fn transactions_are_not_begun_or_ended_by_raw_sql() {
+        for sql in ["BEGIN", " commit;", "-- x\n ROLLBACK", "/* */ savepoint a", "START TRANSACTION"] {
+            assert!(check_statement(sql, Backend::Postgres).is_err(), "{sql}");
+        }
+        for sql in ["SELECT 1", "UPDATE x SET begin = 1", "beginning", "(SELECT 1)"] {
+            assert!(check_statement(sql, Backend::Postgres).is_ok(), "{sql}");
+        }
     }
 }

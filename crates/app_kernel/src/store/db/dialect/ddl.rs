@@ -1,5 +1,6 @@
 //! Tables, columns and indexes as text.
 
+use super::literal::push_literal;
 use super::{Backend, Dialect};
 use crate::store::db::entity::DELETED_AT;
 use crate::store::db::schema::{TableColumn, TableDef, TableForeignKey, TableIndex};
@@ -87,16 +88,11 @@ fn column_definition(column: &TableColumn, dialect: &dyn Dialect) -> String {
 }
 
 fn default_clause(value: &Value, dialect: &dyn Dialect) -> String {
-    let mut literal = String::new();
-    match value {
-        Value::Null => return String::new(),
-        Value::Bool(b) => dialect.bool_literal(*b, &mut literal),
-        Value::Int(n) => literal = n.to_string(),
-        Value::Float(x) => literal = format!("{x:?}"),
-        Value::Text(text) => dialect.text_literal(text, &mut literal),
-        Value::Json(json) => dialect.text_literal(&json.to_string(), &mut literal),
-        Value::Timestamp(_) | Value::Date(_) | Value::Time(_) | Value::Bytes(_) => return String::new(),
+    if value.is_null() {
+        return String::new();
     }
+    let mut literal = String::new();
+    push_literal(value, dialect, &mut literal);
     // In parentheses MySQL allows a default for long text too.
     if dialect.backend() == Backend::MySql { format!(" DEFAULT ({literal})") } else { format!(" DEFAULT {literal}") }
 }

@@ -138,12 +138,10 @@ impl Save {
         let table = &self.table.def.table;
         match &self.target {
             Target::New => false,
-            Target::Id(_) => {
-                // SQLite, PostgreSQL, MySQL and MariaDB.
-                constraint == format!("{table}.id")
-                    || constraint == format!("{table}_pkey")
-                    || constraint.rsplit('.').next() == Some("PRIMARY")
-            }
+            // The key of the row, or of its first version: PostgreSQL may write that one first.
+            Target::Id(_) => ["", "_history"].iter().any(|suffix| {
+                constraint == "id" || constraint.starts_with(&format!("{table}{suffix}.id"))
+            }),
             Target::MatchBy(columns) => {
                 let names: Vec<&str> = columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
                 constraint.ends_with(&constraint_name("uq", table, &names.join("+")))
