@@ -8,4 +8,6 @@ pub mod engine;
 pub mod feature;
 pub mod kernel;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod web;

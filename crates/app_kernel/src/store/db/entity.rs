@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+pub use app_kernel_macros::Entity;
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::row::{DecodeError, RowRef};
 use super::value::{ColumnType, Value};
 use crate::base::error::{Error, Result};
+use crate::base::secret::Secret;
 
 /// The columns that every entity has, before and after its own.
 pub const ID: &str = "id";
@@ -159,6 +161,35 @@ pub fn is_valid_name(name: &str) -> bool {
 }
 
 /// A struct that is stored as rows of one table. Derived, never written by hand.
+///
+/// ```
+/// use app_kernel::store::db::entity::Entity;
+///
+/// #[derive(Entity)]
+/// #[entity(index(owner_id, created_at))]
+/// struct Parcel {
+///     #[entity(unique)]
+///     number: String,
+///     #[entity(default = "on_its_way", check = "[status] <> 'lost' OR [note] IS NOT NULL")]
+///     status: Status,
+///     note: Option<String>,
+///     owner_id: String,
+///     stops: Vec<String>,
+/// }
+///
+/// #[derive(Entity)]
+/// enum Status {
+///     OnItsWay,
+///     #[entity(rename = "here")]
+///     Delivered,
+///     Lost,
+/// }
+///
+/// let definition = Parcel::definition();
+/// assert_eq!(definition.table, "parcels");
+/// assert!(definition.column("note").is_some_and(|note| note.nullable));
+/// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is not an entity", note = "write #[derive(Entity)] at the struct")]
 pub trait Entity: Sized + Send + Sync + 'static {
     /// The table and its columns.
     fn definition() -> &'static EntityDef;
@@ -177,11 +208,19 @@ pub trait Entity: Sized + Send + Sync + 'static {
 }
 
 /// A Rust type that one column can hold.
+#[diagnostic::on_unimplemented(
+    message = "no column can hold a `{Self}`",
+    note = "write #[derive(Entity)] at an enum of plain names, or #[entity(json)] at the field for anything that serde knows"
+)]
 pub trait EntityValue: Sized {
     /// What the column holds.
     const TYPE: ColumnType;
     /// Whether the column may be null: true for `Option` only.
     const NULLABLE: bool = false;
+    /// Whether the column is kept out of history, audit and logs.
+    const SECRET: bool = false;
+    /// The only texts that the column holds, for an enum; empty where it holds any.
+    const NAMES: &'static [&'static str] = &[];
 
     /// The value to store.
     ///
@@ -199,6 +238,8 @@ pub trait EntityValue: Sized {
 impl<T: EntityValue> EntityValue for Option<T> {
     const TYPE: ColumnType = T::TYPE;
     const NULLABLE: bool = true;
+    const SECRET: bool = T::SECRET;
+    const NAMES: &'static [&'static str] = T::NAMES;
 
     fn to_value(&self) -> Result<Value, Cow<'static, str>> {
         self.as_ref().map_or(Ok(Value::Null), T::to_value)
@@ -260,6 +301,20 @@ plain! {
         |row, i| serde_json::from_str(row.text(i)?).map_err(|_| row.unfit(i, "is not JSON"));
 }
 
+/// Stored as it is, since the service must read it again; told nowhere else.
+impl EntityValue for Secret {
+    const TYPE: ColumnType = ColumnType::Text;
+    const SECRET: bool = true;
+
+    fn to_value(&self) -> Result<Value, Cow<'static, str>> {
+        Ok(Value::Text(self.expose().to_owned()))
+    }
+
+    fn from_column(row: &RowRef<'_>, index: usize) -> Result<Self, DecodeError> {
+        row.text(index).map(Secret::new)
+    }
+}
+
 /// What `#[derive(Entity)]` calls for `Vec<u8>`, which is bytes and not a list of numbers.
 #[doc(hidden)]
 pub mod bytes {
@@ -292,6 +347,53 @@ pub mod json {
     pub fn from_column<T: DeserializeOwned>(row: &RowRef<'_>, index: usize) -> Result<T, DecodeError> {
         serde_json::from_str(row.text(index)?).map_err(|error| row.unfit(index, format!("does not fit: {error}")))
     }
+
+    /// The default `[]` or `{}`.
+    #[must_use]
+    pub fn empty(list: bool) -> Value {
+        Value::Json(Box::new(if list { serde_json::json!([]) } else { serde_json::json!({}) }))
+    }
+}
+
+/// What `#[derive(Entity)]` calls for a default that has its field's type.
+///
+/// # Panics
+/// Where the type refuses the value; the derive has made sure that none of ours does.
+#[doc(hidden)]
+pub fn default_value<T: EntityValue>(value: T) -> Value {
+    value.to_value().expect("the derive checked the default")
+}
+
+/// What `#[derive(Entity)]` calls for a default that its field's type reads from text.
+///
+/// # Panics
+/// Where the type can't read it; the derive has made sure that ours can.
+#[doc(hidden)]
+pub fn default_from_text<T: EntityValue + std::str::FromStr>(text: &str) -> Value {
+    text.parse().ok().map(default_value::<T>).expect("the derive checked the default")
+}
+
+/// What `#[derive(Entity)]` asks while it is compiled: whether `name` is among `names`, where there are any.
+#[doc(hidden)]
+#[must_use]
+pub const fn is_one_of(names: &[&str], name: &str) -> bool {
+    let mut i = 0;
+    while i < names.len() {
+        if is_same(names[i].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        i += 1;
+    }
+    names.is_empty()
+}
+
+/// As `==`, which a constant can't use yet.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
 }
 
 /// What `#[derive(Entity)]` calls to name the field whose value can't be stored.

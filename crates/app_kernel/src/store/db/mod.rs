@@ -1,16 +1,189 @@
 //! The entity store: typed and untyped entities with history on SQLite, PostgreSQL and MySQL.
+//!
+//! A save is one transaction of three rows: the entity's, its version in `{table}_history`, and a change record.
+//! What is acknowledged is on the disk. Everything below [`Db`] means the same on all three databases.
 
+mod api;
+mod coerce;
+mod cursor;
 pub mod dialect;
 pub(crate) mod driver;
+mod dynamic;
 pub mod entity;
+#[cfg(test)]
+mod entity_derive_tests;
 pub(crate) mod error;
+mod filter;
+pub mod history;
+mod inspect;
+mod migrate;
+mod ops;
+mod plan;
 pub mod row;
+mod schema;
+mod table;
+mod transaction;
 pub mod url;
 pub mod value;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use api::batch::{DeleteMany, GetMany, SaveMany};
+pub use api::find::{Count, Find, Page};
+pub use api::get::{Get, History};
+pub use api::params::Params;
+pub use api::raw::{Execute, Query};
+pub use api::save::{Delete, Save, SaveRow, Savable};
+pub use api::shape::{Shape, Typed, Untyped};
 pub use dialect::Backend;
 pub use driver::Options;
+pub use migrate::Migration;
 
-/// The database, on behalf of one caller. Cheap to clone.
+use api::find::FindCache;
+use driver::{Driver, Operation};
+use error::DbError;
+use schema::check_declarations;
+use table::Table;
+use transaction::Held;
+use url::DatabaseUrl;
+
+use crate::base::backoff::Backoff;
+use crate::base::caller::Caller;
+use crate::base::clock::Clock;
+use crate::base::error::Result;
+use crate::base::secret::Secret;
+use dynamic::Tables;
+use entity::EntityDef;
+
+/// How often a transaction is tried before its conflict is the caller's.
+const TRIES: u32 = 10;
+/// The wait between two tries.
+const BETWEEN_TRIES: Backoff = Backoff { first: Duration::from_millis(4), most: Duration::from_millis(250) };
+
+/// The database, on behalf of one caller. Cheap to clone. Inside [`Db::transaction`], the same type is the transaction.
 #[derive(Debug, Clone)]
-pub struct Db {}
+pub struct Db {
+    shared: Arc<Shared>,
+    caller: Caller,
+    transaction: Option<Arc<Held>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    driver: Driver,
+    tables: Tables,
+    finds: FindCache,
+    clock: Clock,
+}
+
+/// What a database is opened with, beside its address.
+#[derive(Debug, Clone, Default)]
+pub struct DbOptions {
+    /// Connections and time-outs.
+    pub driver: Options,
+    /// Refuses entities that were not declared.
+    pub schema_strict: bool,
+    /// The source of `created_at` and `updated_at`.
+    pub clock: Clock,
+}
+
+impl Db {
+    /// Opens a database for the given entities. Its tables are not looked at: see [`Db::migrate`].
+    ///
+    /// # Errors
+    /// Where the address is wrong, the database can't be reached, or the declarations contradict each other. The message names the cure.
+    pub async fn open(url: &Secret, entities: &[&EntityDef], options: DbOptions) -> Result<Db> {
+        let url = DatabaseUrl::parse(url)?;
+        check_declarations(entities)?;
+        let driver = Driver::connect(&url, &options.driver).await?;
+        let dialect = driver.dialect();
+        let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect));
+        let tables = Tables::new(declared, options.schema_strict);
+        let shared = Shared { driver, tables, finds: FindCache::default(), clock: options.clock };
+        Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None })
+    }
+
+    /// The same database on behalf of somebody else: recorded with every change.
+    #[must_use]
+    pub fn with_caller(&self, caller: Caller) -> Db {
+        Db { caller, ..self.clone() }
+    }
+
+    /// On whose behalf this handle works.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Which database this is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.shared.driver.dialect().backend()
+    }
+
+    /// Makes the tables, columns and indexes that the declared entities lack, in one process at a time.
+    ///
+    /// # Errors
+    /// Where something is in the way, such as rows that a new required column has no value for; nothing was changed then.
+    pub async fn migrate(&self) -> Result<Migration> {
+        migrate::run(self, &self.shared.tables.declared(), migrate::Reason::Start).await
+    }
+
+    /// What [`Db::migrate`] would do, as SQL. Writes nothing.
+    ///
+    /// # Errors
+    /// Where the schema can't be read, or something is in the way.
+    pub async fn plan_migration(&self) -> Result<Vec<String>> {
+        migrate::plan_only(self, &self.shared.tables.declared()).await
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `Unavailable` where it does not.
+    pub async fn ping(&self) -> Result<()> {
+        let ping = ops::read::Select { sql: "SELECT 1".into(), params: Vec::new(), read: |row: &row::RowRef<'_>| row.int(0) };
+        self.read(ping).await.map(drop)
+    }
+
+    /// Finishes what is under way and closes all connections.
+    pub async fn close(&self) {
+        self.shared.driver.close().await;
+    }
+
+    /// Runs a read: inside the transaction, where this is one.
+    async fn read<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        Ok(match &self.transaction {
+            Some(held) => held.run(operation).await?,
+            None => self.shared.driver.read(operation).await?,
+        })
+    }
+
+    /// Runs a write: inside the transaction, where this is one; else in one of its own, tried again on conflicts.
+    async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        if let Some(held) = &self.transaction {
+            return Ok(held.run(operation).await?);
+        }
+        let operation = Arc::new(operation);
+        let mut failures = 0;
+        loop {
+            match self.shared.driver.write(Arc::clone(&operation)).await {
+                Err(error) if error.is_worth_a_retry() && failures + 1 < TRIES => {
+                    failures += 1;
+                    tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+impl From<url::DatabaseUrl> for Secret {
+    fn from(url: url::DatabaseUrl) -> Self {
+        url.text
+    }
+}
+
+/// Shorter to write where only the kind of failure matters.
+type DbResult<T> = std::result::Result<T, DbError>;

@@ -1,5 +1,7 @@
 //! How the three databases write the same thing. Text only: nothing here talks to a server.
 
+pub(crate) mod ddl;
+pub(crate) mod literal;
 mod mysql;
 mod postgres;
 mod sqlite;
@@ -46,6 +48,9 @@ pub(crate) trait Dialect: std::fmt::Debug + Send + Sync {
 
     /// The column type; `indexed` where the column is part of a key.
     fn column_type(&self, ty: ColumnType, indexed: bool) -> String;
+
+    /// What a column of this type in the catalogue holds, where the kernel can hold it: the way back from [`Dialect::column_type`].
+    fn meaning_of(&self, sql_type: &str) -> Option<ColumnType>;
 
     /// Writes a text as a literal, safely.
     fn text_literal(&self, text: &str, sql: &mut String);

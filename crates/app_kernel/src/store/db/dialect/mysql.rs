@@ -38,6 +38,23 @@ impl Dialect for MySql {
         .to_owned()
     }
 
+    fn meaning_of(&self, sql_type: &str) -> Option<ColumnType> {
+        let (name, _width) = sql_type.split_once('(').unwrap_or((sql_type, ""));
+        Some(match name {
+            "longtext" | "varchar" => ColumnType::Text,
+            // BOOLEAN is another word for it.
+            "tinyint" => ColumnType::Bool,
+            "bigint" => ColumnType::Int,
+            "double" => ColumnType::Float,
+            "datetime" => ColumnType::Timestamp,
+            "date" => ColumnType::Date,
+            "time" => ColumnType::Time,
+            "longblob" => ColumnType::Bytes,
+            "longtext comment json" => ColumnType::Json,
+            _ => return None,
+        })
+    }
+
     fn text_literal(&self, text: &str, sql: &mut String) {
         // NO_BACKSLASH_ESCAPES is off in every session of ours.
         sql.extend(["'", &text.replace('\\', "\\\\").replace('\'', "''"), "'"]);
@@ -52,7 +69,12 @@ impl Dialect for MySql {
     }
 
     fn ascii_case(&self, upper: bool, argument: &str) -> String {
-        format!("{}({argument})", if upper { "UPPER" } else { "LOWER" })
+        // The functions of MySQL know all of Unicode. REPLACE compares bytes and keeps the collation of the column.
+        (b'A'..=b'Z').fold(argument.to_owned(), |text, letter| {
+            let (capital, small) = (char::from(letter), char::from(letter.to_ascii_lowercase()));
+            let (from, to) = if upper { (small, capital) } else { (capital, small) };
+            format!("REPLACE({text},'{from}','{to}')")
+        })
     }
 
     fn length(&self, argument: &str) -> String {

@@ -35,6 +35,21 @@ impl Dialect for Postgres {
         .to_owned()
     }
 
+    fn meaning_of(&self, sql_type: &str) -> Option<ColumnType> {
+        Some(match sql_type {
+            "text" => ColumnType::Text,
+            "boolean" => ColumnType::Bool,
+            "bigint" => ColumnType::Int,
+            "double precision" => ColumnType::Float,
+            "timestamp with time zone" => ColumnType::Timestamp,
+            "date" => ColumnType::Date,
+            "time without time zone" => ColumnType::Time,
+            "bytea" => ColumnType::Bytes,
+            "json" => ColumnType::Json,
+            _ => return None,
+        })
+    }
+
     fn text_literal(&self, text: &str, sql: &mut String) {
         // standard_conforming_strings is on in every session of ours.
         sql.extend(["'", &text.replace('\'', "''"), "'"]);
@@ -53,7 +68,8 @@ impl Dialect for Postgres {
     }
 
     fn length(&self, argument: &str) -> String {
-        format!("char_length({argument})")
+        // Its own answer has 32 bits, and would make a parameter beside it have as many.
+        format!("CAST(char_length({argument}) AS BIGINT)")
     }
 
     fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String {

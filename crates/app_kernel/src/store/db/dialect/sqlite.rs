@@ -35,6 +35,21 @@ impl Dialect for Sqlite {
         .to_owned()
     }
 
+    fn meaning_of(&self, sql_type: &str) -> Option<ColumnType> {
+        Some(match sql_type {
+            "text" => ColumnType::Text,
+            "boolean" => ColumnType::Bool,
+            "integer" => ColumnType::Int,
+            "real" => ColumnType::Float,
+            "timestamp" => ColumnType::Timestamp,
+            "date" => ColumnType::Date,
+            "time" => ColumnType::Time,
+            "blob" => ColumnType::Bytes,
+            "json_text" => ColumnType::Json,
+            _ => return None,
+        })
+    }
+
     fn text_literal(&self, text: &str, sql: &mut String) {
         sql.extend(["'", &text.replace('\'', "''"), "'"]);
     }

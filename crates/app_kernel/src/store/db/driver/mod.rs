@@ -2,12 +2,17 @@
 //! [`Driver`] (a connected database), [`Session`] (a connection for the length of one operation),
 //! [`Transaction`] (a connection held by a caller) and [`RowRef`] (a row, borrowed).
 
+#[cfg(feature = "testing")]
+mod administer;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+#[cfg(feature = "testing")]
+pub(crate) use administer::Administrator;
 
 use std::borrow::Cow;
 use std::future::Future;

@@ -1,0 +1,216 @@
+//! SQLite in the process: one thread that writes and groups queued writes into one commit, and threads that read.
+//! A write is acknowledged after the commit that holds it; with `synchronous=FULL` that is after it reached the disk.
+
+mod error;
+mod session;
+mod threads;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+
+pub(crate) use session::{RowRef, Session};
+use threads::{GroupedWrite, ReadJob, WriteJob, Written};
+
+use super::super::dialect::{self, Dialect};
+use super::{DatabaseUrl, DbError, Operation, Options};
+use crate::base::error::Error;
+
+/// Reader threads where nothing else is configured. More do not help: a read is CPU, not waiting.
+const READERS: usize = 2;
+/// Reads and writes that may queue before callers wait to queue.
+const QUEUE: usize = 4096;
+
+/// An open SQLite file.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    writes: flume::Sender<WriteJob>,
+    reads: flume::Sender<ReadJob>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    statement_timeout: Duration,
+}
+
+impl Driver {
+    pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
+        let path = path_of(url)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|cause| {
+                refused(&path, format!("can't make the folder {}: {cause}", folder.display()), "make it, or give another path")
+            })?;
+        }
+        let (writes, write_queue) = flume::bounded(QUEUE);
+        let (reads, read_queue) = flume::bounded(QUEUE);
+        let mut threads = Vec::new();
+        // The writer opens first: it makes the file and turns the log on.
+        threads.push(threads::start("sqlite-writer", &path, options, threads::Role::Write(write_queue)).await?);
+        for number in 0..options.pool_size.unwrap_or(READERS) {
+            let name = format!("sqlite-reader-{number}");
+            threads.push(threads::start(&name, &path, options, threads::Role::Read(read_queue.clone())).await?);
+        }
+        Ok(Driver { writes, reads, threads: Mutex::new(threads), statement_timeout: options.statement_timeout })
+    }
+
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        &dialect::Sqlite
+    }
+
+    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        let (reply, answer) = oneshot::channel();
+        let job: ReadJob = Box::new(move |connection| {
+            let _ = reply.send(run_now(&operation, connection));
+        });
+        self.reads.send_async(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| panicked())?
+    }
+
+    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
+        let (reply, answer) = oneshot::channel();
+        self.writes.send_async(WriteJob::Grouped(Box::new(Queued { operation, reply }))).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| panicked())?
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
+        let (steps, queue) = flume::bounded(1);
+        let (begun, answer) = oneshot::channel();
+        let longest_pause = self.statement_timeout;
+        let job = WriteJob::Held { steps: queue, begun, longest_pause };
+        self.writes.send_async(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| panicked())??;
+        Ok(Transaction { steps })
+    }
+
+    pub(crate) async fn close(&self) {
+        let _ = self.writes.send_async(WriteJob::Stop).await;
+        let threads = std::mem::take(&mut *self.threads.lock().expect("nothing panics while holding it"));
+        let reads = self.reads.clone();
+        let readers = threads.len().saturating_sub(1);
+        for _ in 0..readers {
+            // A reader that gets this job ends.
+            let _ = reads.send_async(Box::new(threads::end_this_reader)).await;
+        }
+        let _ = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        })
+        .await;
+    }
+}
+
+/// A transaction that holds the writer: other writes wait until it ends.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    steps: flume::Sender<threads::Step>,
+}
+
+impl Transaction {
+    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
+        let (reply, answer) = oneshot::channel();
+        let step = threads::Step::Run(Box::new(move |connection| {
+            let _ = reply.send(run_now(&operation, connection));
+        }));
+        self.steps.send_async(step).await.map_err(|_| timed_out())?;
+        answer.await.map_err(|_| panicked())?
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), DbError> {
+        let (reply, answer) = oneshot::channel();
+        self.steps.send_async(threads::Step::Commit(reply)).await.map_err(|_| timed_out())?;
+        answer.await.map_err(|_| panicked())?
+    }
+
+    pub(crate) async fn rollback(self) {
+        let (reply, answer) = oneshot::channel();
+        if self.steps.send_async(threads::Step::RollBack(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// A write on its way to the writer.
+struct Queued<O: Operation> {
+    operation: Arc<O>,
+    reply: oneshot::Sender<Result<O::Output, DbError>>,
+}
+
+impl<O: Operation> GroupedWrite for Queued<O> {
+    fn run(self: Box<Self>, connection: &mut rusqlite::Connection) -> Written {
+        let result = run_now(&*self.operation, connection);
+        Written {
+            succeeded: result.is_ok(),
+            answer: Box::new(move |committed| {
+                let _ = self.reply.send(result.and_then(|output| committed.map(|()| output).map_err(Into::into)));
+            }),
+        }
+    }
+
+    fn refuse(self: Box<Self>, reason: DbError) {
+        let _ = self.reply.send(Err(reason));
+    }
+}
+
+/// Runs an operation on this thread. Nothing on SQLite waits for a wake-up, so one poll finishes it.
+fn run_now<O: Operation>(operation: &O, connection: &mut rusqlite::Connection) -> Result<O::Output, DbError> {
+    let mut session = super::Session::Sqlite(Session::new(connection));
+    operation.run(&mut session).now_or_never().expect("an operation on SQLite waits for nothing")
+}
+
+fn path_of(url: &DatabaseUrl) -> Result<PathBuf, DbError> {
+    let text = url.text.expose();
+    let cure = "write sqlite:///./data/app.db for a path from the working directory, sqlite:////var/data/app.db for an absolute one";
+    let path = text
+        .strip_prefix("sqlite:///")
+        .ok_or_else(|| Error::invalid(format!("DATABASE_URL is `{text}`, which is no SQLite address; {cure}")))?;
+    if path.is_empty() || path.ends_with('/') || path.contains(['?', '#', '\0']) || path.contains(":memory:") {
+        return Err(Error::invalid(format!("DATABASE_URL is `{text}`, which names no file; {cure}")).into());
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn refused(path: &Path, problem: impl std::fmt::Display, cure: &str) -> DbError {
+    Error::unavailable(format!("DATABASE_URL: the SQLite file {} can't be used: {problem}; {cure}", path.display())).into()
+}
+
+fn closed() -> DbError {
+    DbError::Away("the database is closed".into())
+}
+
+fn panicked() -> DbError {
+    DbError::Other("an operation panicked".into())
+}
+
+fn timed_out() -> DbError {
+    DbError::Away("the transaction paused for too long and was rolled back".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+
+    fn path(url: &str) -> Result<PathBuf, String> {
+        let url = DatabaseUrl::parse(&Secret::new(url)).expect("the scheme is known");
+        path_of(&url).map_err(|error| error.to_string())
+    }
+
+    /// Promise: B7
+    #[test]
+    fn three_slashes_are_relative_and_four_absolute() {
+        assert_eq!(path("sqlite:///./data/app.db"), Ok("./data/app.db".into()));
+        assert_eq!(path("sqlite:///app.db"), Ok("app.db".into()));
+        assert_eq!(path("sqlite:////var/data/app.db"), Ok("/var/data/app.db".into()));
+    }
+
+    #[test]
+    fn an_address_without_a_file_is_refused_with_the_cure() {
+        for url in ["sqlite:app.db", "sqlite://app.db", "sqlite:///", "sqlite:///data/", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"] {
+            let message = path(url).expect_err("no file");
+            assert!(message.starts_with("DATABASE_URL is `") && message.contains("sqlite:///./data/app.db"), "{message}");
+        }
+    }
+}

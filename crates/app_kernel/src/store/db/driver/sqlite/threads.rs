@@ -1,0 +1,303 @@
+//! The threads that own SQLite's connections.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::super::{DbError, Options};
+use super::refused;
+
+/// Queued writes that share one commit at most: more would make the first wait for the last.
+const GROUP: usize = 64;
+/// How long to wait for another process that writes to the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Virtual machine steps between two looks at the clock.
+const STEPS_BETWEEN_LOOKS: i32 = 50_000;
+/// The log is cut back to this after a checkpoint, in bytes.
+const LOG_LIMIT: i64 = 64 << 20;
+/// The page cache of each connection, in KiB.
+const CACHE_KIB: i64 = 32_768;
+
+pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
+/// Called after the commit, or with the reason why there was none.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), NotCommitted>) + Send>;
+
+/// A write that may share its commit with others.
+pub(super) trait GroupedWrite: Send {
+    /// Does the work; the answer waits for the commit.
+    fn run(self: Box<Self>, connection: &mut Connection) -> Written;
+
+    /// Tells the caller that nothing was done.
+    fn refuse(self: Box<Self>, reason: DbError);
+}
+
+/// What a grouped write leaves behind until its commit.
+pub(super) struct Written {
+    pub(super) succeeded: bool,
+    pub(super) answer: Answer,
+}
+
+/// Work for the writer.
+pub(super) enum WriteJob {
+    /// One operation that may share its commit with others.
+    Grouped(Box<dyn GroupedWrite>),
+    /// A transaction of a caller, who sends its steps.
+    Held { steps: flume::Receiver<Step>, begun: oneshot::Sender<Result<(), DbError>>, longest_pause: Duration },
+    /// The end of the thread.
+    Stop,
+}
+
+/// A step of a caller's transaction.
+pub(super) enum Step {
+    Run(ReadJob),
+    Commit(oneshot::Sender<Result<(), DbError>>),
+    RollBack(oneshot::Sender<()>),
+}
+
+/// Why a whole group was not committed; each of its writes hears of it.
+#[derive(Clone)]
+pub(super) struct NotCommitted(Arc<DbError>);
+
+impl From<NotCommitted> for DbError {
+    fn from(NotCommitted(cause): NotCommitted) -> Self {
+        let text = match &*cause {
+            DbError::TryAgain(cause) | DbError::Away(cause) | DbError::Full(cause) | DbError::Other(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        match &*cause {
+            DbError::TryAgain(_) => DbError::TryAgain(text.into()),
+            DbError::Away(_) => DbError::Away(text.into()),
+            DbError::Full(_) => DbError::Full(text.into()),
+            _ => DbError::Other(text.into()),
+        }
+    }
+}
+
+/// What a thread does with its connection.
+pub(super) enum Role {
+    Write(flume::Receiver<WriteJob>),
+    Read(flume::Receiver<ReadJob>),
+}
+
+/// Starts a thread and waits until its connection is open.
+pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role) -> Result<JoinHandle<()>, DbError> {
+    let (opened, answer) = oneshot::channel();
+    let (file, full_sync, timeout): (PathBuf, bool, Duration) = (path.to_owned(), options.sqlite_full_sync, options.statement_timeout);
+    let is_writer = matches!(role, Role::Write(_));
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || match open(&file, is_writer, full_sync) {
+        Err(error) => drop(opened.send(Err(error))),
+        Ok(mut connection) => {
+            let deadline = Deadline::watch(&mut connection, timeout);
+            let _ = opened.send(Ok(()));
+            match role {
+                Role::Write(queue) => write_all(connection, &queue, &deadline),
+                Role::Read(queue) => read_all(connection, &queue, &deadline),
+            }
+        }
+    });
+    let thread = thread.map_err(|cause| refused(path, cause, "allow the process more threads"))?;
+    answer.await.map_err(|_| super::panicked())?.map_err(|cause| {
+        refused(path, cause, "is it a SQLite file, and may this user read and write it and its folder?")
+    })?;
+    Ok(thread)
+}
+
+fn open(path: &Path, is_writer: bool, full_sync: bool) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if is_writer {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+    }
+    connection.pragma_update(None, "synchronous", if full_sync { "full" } else { "normal" })?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "case_sensitive_like", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "query_only", !is_writer)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    // A file that is none shows only when it is read.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Stops a statement that runs for too long.
+struct Deadline {
+    started: Instant,
+    /// In milliseconds after `started`; 0 for none.
+    at: Arc<AtomicU64>,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn watch(connection: &mut Connection, timeout: Duration) -> Self {
+        let (started, at) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let watched = Arc::clone(&at);
+        let is_over = move || {
+            let at = watched.load(Ordering::Relaxed);
+            at != 0 && started.elapsed().as_millis() as u64 > at
+        };
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over)).expect("a handler can be set on an open connection");
+        Deadline { started, at, timeout }
+    }
+
+    /// From now on, until the next call.
+    fn begin(&self) {
+        let at = (self.started.elapsed() + self.timeout).as_millis() as u64;
+        self.at.store(at.max(1), Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A read that ends the thread it runs on.
+pub(super) fn end_this_reader(_: &mut Connection) {
+    ENDS.set(true);
+}
+
+fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadline: &Deadline) {
+    while let Ok(job) = queue.recv() {
+        deadline.begin();
+        // A panic answers its caller by dropping the channel; the thread lives on.
+        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+        if ENDS.get() {
+            break;
+        }
+    }
+}
+
+fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, deadline: &Deadline) {
+    let mut held_back = None;
+    loop {
+        let Some(job) = held_back.take().or_else(|| queue.recv().ok()) else { break };
+        deadline.begin();
+        match job {
+            WriteJob::Grouped(first) => held_back = write_group(&mut connection, first, queue),
+            WriteJob::Held { steps, begun, longest_pause } => hold(&mut connection, &steps, begun, longest_pause, deadline),
+            WriteJob::Stop => break,
+        }
+    }
+    let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn exec(connection: &Connection, sql: &str) -> Result<(), DbError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Writes what is queued in one transaction, each write but the first within a savepoint, and answers after the commit.
+/// Gives back a job that it took from the queue and that can't join.
+fn write_group(connection: &mut Connection, first: Box<dyn GroupedWrite>, queue: &flume::Receiver<WriteJob>) -> Option<WriteJob> {
+    if let Err(reason) = exec(connection, "BEGIN IMMEDIATE") {
+        first.refuse(reason);
+        return None;
+    }
+    let Some(first) = run_first(connection, first) else { return None };
+    let mut answers = Vec::with_capacity(queue.len().min(GROUP) + 1);
+    answers.push(first);
+    let mut outcome = Ok(());
+    let mut held_back = None;
+    while answers.len() < GROUP && outcome.is_ok() {
+        match queue.try_recv() {
+            Ok(WriteJob::Grouped(job)) => outcome = run_next(connection, job, &mut answers),
+            Ok(other) => {
+                held_back = Some(other);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    let outcome = outcome.and_then(|()| exec(connection, "COMMIT")).map_err(|error| NotCommitted(Arc::new(error)));
+    roll_back_what_is_open(connection);
+    for answer in answers {
+        answer(outcome.clone());
+    }
+    held_back
+}
+
+/// The first write of a group needs no savepoint: if it fails, there is nothing else to keep.
+fn run_first(connection: &mut Connection, job: Box<dyn GroupedWrite>) -> Option<Answer> {
+    match catch_unwind(AssertUnwindSafe(|| job.run(connection))) {
+        Ok(written) if written.succeeded => Some(written.answer),
+        Ok(written) => {
+            roll_back_what_is_open(connection);
+            (written.answer)(Ok(()));
+            None
+        }
+        // A panic answers its caller by dropping the channel.
+        Err(_) => {
+            roll_back_what_is_open(connection);
+            None
+        }
+    }
+}
+
+/// Runs one more write of a group so that its failure undoes it alone. An error here is the whole group's.
+fn run_next(connection: &mut Connection, job: Box<dyn GroupedWrite>, answers: &mut Vec<Answer>) -> Result<(), DbError> {
+    exec(connection, "SAVEPOINT w")?;
+    let written = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
+    let succeeded = written.as_ref().is_ok_and(|written| written.succeeded);
+    if let Ok(written) = written {
+        answers.push(written.answer);
+    }
+    if connection.is_autocommit() {
+        return Err(DbError::Other("SQLite gave the transaction up".into()));
+    }
+    if !succeeded {
+        exec(connection, "ROLLBACK TO w")?;
+    }
+    exec(connection, "RELEASE w")
+}
+
+fn roll_back_what_is_open(connection: &Connection) {
+    if !connection.is_autocommit() {
+        let _ = exec(connection, "ROLLBACK");
+    }
+}
+
+/// Serves the steps of a caller's transaction until it ends, the caller goes away, or pauses for too long.
+fn hold(
+    connection: &mut Connection,
+    steps: &flume::Receiver<Step>,
+    begun: oneshot::Sender<Result<(), DbError>>,
+    longest_pause: Duration,
+    deadline: &Deadline,
+) {
+    let began = exec(connection, "BEGIN IMMEDIATE");
+    let is_open = began.is_ok();
+    if begun.send(began).is_err() || !is_open {
+        return roll_back_what_is_open(connection);
+    }
+    while let Ok(step) = steps.recv_timeout(longest_pause) {
+        deadline.begin();
+        match step {
+            Step::Run(job) => {
+                let _ = catch_unwind(AssertUnwindSafe(|| job(connection)));
+                if connection.is_autocommit() {
+                    return; // SQLite gave the transaction up; the next step finds the channel closed.
+                }
+            }
+            Step::Commit(reply) => {
+                let committed = exec(connection, "COMMIT");
+                roll_back_what_is_open(connection);
+                let _ = reply.send(committed);
+                return;
+            }
+            Step::RollBack(reply) => {
+                roll_back_what_is_open(connection);
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+    roll_back_what_is_open(connection);
+}

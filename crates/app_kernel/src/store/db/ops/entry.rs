@@ -1,0 +1,112 @@
+//! A row with its version and its change: the three things that every save and deletion writes together.
+
+use crate::base::caller::Caller;
+use crate::base::clock::Timestamp;
+use crate::store::db::dialect::Backend;
+use crate::store::db::driver::Session;
+use crate::store::db::error::DbError;
+use crate::store::db::history::{Operation, row_as_json};
+use crate::store::db::table::{Statements, Table};
+use crate::store::db::value::Value;
+
+/// How the row itself is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is new.
+    Insert,
+    /// It is there, and locked.
+    Update,
+    /// It goes for good.
+    Delete,
+}
+
+/// Who does it, when, and what it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    pub(crate) operation: Operation,
+    pub(crate) caller: Caller,
+    pub(crate) at: Timestamp,
+}
+
+/// Everything that is written for one change of one row, ready to be bound.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    how: How,
+    row: Vec<Value>,
+    /// Parameters of the version and the change; where one statement writes all, they lie in `row` already.
+    version: Vec<Value>,
+    change: Vec<Value>,
+}
+
+impl Entry {
+    /// Prepares the writing of `row`, all columns in the table's order.
+    pub(crate) fn new(table: &Table, backend: Backend, how: How, row: Vec<Value>, stamp: &Stamp) -> Self {
+        let mut entry = Entry { how, row: Vec::new(), version: Vec::new(), change: Vec::new() };
+        let (id, version) = (row[0].clone(), row[row.len() - 1].clone());
+        let data = if table.def.history { row_as_json(table, &row) } else { String::new() };
+        entry.row = match how {
+            How::Insert => row,
+            How::Update => update_order(row),
+            How::Delete => vec![id.clone()],
+        };
+        if !table.def.history {
+            return entry;
+        }
+        let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
+        let operation = Value::from(stamp.operation.as_str());
+        let at = Value::Timestamp(stamp.at);
+        let (user, request) = (text(stamp.caller.user_id()), text(stamp.caller.request_id()));
+        let workspace = text(stamp.caller.workspace_id());
+        let caller = Value::from(stamp.caller.kind().as_str());
+        let data = Value::Text(data);
+        if backend == Backend::Postgres && how != How::Delete {
+            entry.row.reserve_exact(Statements::TRAIL);
+            entry.row.extend([operation, at, user, request, data, caller, workspace]);
+        } else {
+            let entity = Value::from(table.def.table.as_ref());
+            entry.change = vec![
+                entity,
+                id.clone(),
+                version.clone(),
+                operation.clone(),
+                at.clone(),
+                caller,
+                user.clone(),
+                workspace,
+                request.clone(),
+            ];
+            entry.version = vec![id, version, operation, at, user, request, data];
+        }
+        entry
+    }
+
+    /// Whether it is one statement there.
+    pub(crate) fn is_one_statement(&self, table: &Table, backend: Backend) -> bool {
+        !table.def.history || (backend == Backend::Postgres && self.how != How::Delete)
+    }
+
+    /// Writes it.
+    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<(), DbError> {
+        let sql = &table.sql;
+        let statement = match (self.how, &sql.insert_all, &sql.update_all) {
+            (How::Insert, Some(all), _) | (How::Update, _, Some(all)) => all,
+            (How::Insert, ..) => &sql.insert,
+            (How::Update, ..) => &sql.update,
+            (How::Delete, ..) => &sql.delete,
+        };
+        session.execute(statement, &self.row).await?;
+        if !self.version.is_empty() {
+            session.execute(&sql.insert_history, &self.version).await?;
+            session.execute(&sql.insert_change, &self.change).await?;
+        }
+        Ok(())
+    }
+}
+
+/// From the table's order to that of the update: without `created_at`, the id last.
+fn update_order(mut row: Vec<Value>) -> Vec<Value> {
+    let created_at = row.len() - 4;
+    row.remove(created_at);
+    row.rotate_left(1);
+    row
+}

@@ -1,0 +1,274 @@
+//! Saving and deleting. A save merges: what is given changes, the rest stays.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, How, Stamp};
+use crate::base::error::Error;
+use crate::base::id::new_id;
+use crate::store::db::dialect::{Backend, Dialect, ddl::quoted};
+use crate::store::db::driver::{Operation, Session};
+use crate::store::db::entity::{DELETED_AT, IndexDef};
+use crate::store::db::error::DbError;
+use crate::store::db::history;
+use crate::store::db::schema::constraint_name;
+use crate::store::db::table::Table;
+use crate::store::db::value::Value;
+
+/// A row that can't be there yet: its id is new.
+#[derive(Debug)]
+pub(crate) struct InsertNew {
+    pub(crate) table: Arc<Table>,
+    pub(crate) entry: Entry,
+}
+
+impl Operation for InsertNew {
+    type Output = ();
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<(), DbError> {
+        self.entry.write(&self.table, session).await
+    }
+
+    fn is_one_statement(&self, backend: Backend) -> bool {
+        self.entry.is_one_statement(&self.table, backend)
+    }
+}
+
+/// Which row a save is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A new one.
+    New,
+    /// The one of this id, or a new one with it.
+    Id(String),
+    /// The living one that has the same values in these own columns (by position), or a new one.
+    MatchBy(Vec<usize>),
+}
+
+/// A save of a row that may be there already.
+#[derive(Debug, Clone)]
+pub(crate) struct Save {
+    pub(crate) table: Arc<Table>,
+    pub(crate) target: Target,
+    /// The own columns that are given, in the table's order; checked already.
+    pub(crate) given: Vec<Option<Value>>,
+    pub(crate) if_version: Option<i64>,
+    pub(crate) stamp: Stamp,
+}
+
+impl Save {
+    /// The whole new row, where nothing of it is there yet.
+    pub(crate) fn new_row(&self) -> Result<Vec<Value>, Error> {
+        let id = match &self.target {
+            Target::Id(id) => id.clone(),
+            Target::New | Target::MatchBy(_) => new_id(),
+        };
+        let mut missing = Vec::new();
+        let mut row = Vec::with_capacity(self.given.len() + 5);
+        row.push(Value::Text(id));
+        for (column, given) in self.table.def.columns.iter().zip(&self.given) {
+            match (given, &column.default) {
+                (Some(value), _) | (None, Some(value)) => row.push(value.clone()),
+                (None, None) if column.nullable => row.push(Value::Null),
+                (None, None) => missing.push(&column.name),
+            }
+        }
+        if !missing.is_empty() {
+            let error = Error::invalid("a required field is missing");
+            return Err(missing.iter().fold(error, |error, name| error.field(format!("/{name}"), "is required")));
+        }
+        let now = Value::Timestamp(self.stamp.at);
+        row.extend([now.clone(), now, Value::Null, Value::Int(1)]);
+        Ok(row)
+    }
+
+    /// The row as it will be, from the row as it is.
+    fn merge(&self, mut row: Vec<Value>) -> Result<Vec<Value>, Error> {
+        let last = row.len() - 1;
+        let version = row[last].as_int().unwrap_or(0);
+        if !row[last - 1].is_null() {
+            return Err(Error::conflict("it was deleted").code("deleted"));
+        }
+        check_version(self.if_version, version)?;
+        for (slot, given) in row[1..].iter_mut().zip(&self.given) {
+            if let Some(value) = given {
+                slot.clone_from(value);
+            }
+        }
+        row[last - 2] = Value::Timestamp(self.stamp.at);
+        row[last] = Value::Int(version + 1);
+        Ok(row)
+    }
+
+    async fn find_and_lock(&self, session: &mut Session<'_>) -> Result<Option<Vec<Value>>, DbError> {
+        let table = &self.table;
+        let (sql, params) = match &self.target {
+            Target::New => return Ok(None),
+            Target::Id(id) => (Arc::clone(&table.sql.lock), vec![Value::from(id)]),
+            Target::MatchBy(columns) => (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?),
+        };
+        let rows = session
+            .query(&sql, &params, |row| table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect())
+            .await?;
+        Ok(rows.into_iter().next())
+    }
+
+    fn matching_sql(&self, columns: &[usize], dialect: &dyn Dialect) -> String {
+        let mut sql = format!("{} WHERE {} IS NULL", self.table.sql.select, quoted(DELETED_AT, dialect));
+        for (number, column) in columns.iter().enumerate() {
+            sql.extend([" AND ", &quoted(&self.table.def.columns[*column].name, dialect), " = "]);
+            dialect.placeholder(number + 1, &mut sql);
+        }
+        if dialect.backend() != Backend::Sqlite {
+            sql.push_str(" FOR UPDATE");
+        }
+        sql
+    }
+
+    fn matching_values(&self, columns: &[usize]) -> Result<Vec<Value>, Error> {
+        let value = |column: &usize| match &self.given[*column] {
+            Some(value) if !value.is_null() => Ok(value.clone()),
+            _ => Err(Error::invalid("a row can only be matched by values that are given")
+                .field(format!("/{}", self.table.def.columns[*column].name), "is required")),
+        };
+        columns.iter().map(value).collect()
+    }
+
+    /// Whether the database refused the row because somebody else made the same one meanwhile: then it can be updated instead.
+    fn was_made_meanwhile(&self, constraint: &str) -> bool {
+        let table = &self.table.def.table;
+        match &self.target {
+            Target::New => false,
+            Target::Id(_) => {
+                // SQLite, PostgreSQL, MySQL and MariaDB.
+                constraint == format!("{table}.id")
+                    || constraint == format!("{table}_pkey")
+                    || constraint.rsplit('.').next() == Some("PRIMARY")
+            }
+            Target::MatchBy(columns) => {
+                let names: Vec<&str> = columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
+                constraint.ends_with(&constraint_name("uq", table, &names.join("+")))
+            }
+        }
+    }
+}
+
+impl Operation for Save {
+    type Output = Vec<Value>;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
+        let backend = session.dialect().backend();
+        let found = self.find_and_lock(session).await?;
+        let is_new = found.is_none();
+        let (how, operation, row) = match found {
+            Some(row) => (How::Update, history::Operation::Updated, self.merge(row)?),
+            None if self.if_version.is_some() => return Err(Error::not_found("there is nothing of that id").into()),
+            None => (How::Insert, history::Operation::Created, self.new_row()?),
+        };
+        let stamp = Stamp { operation, ..self.stamp.clone() };
+        let entry = Entry::new(&self.table, backend, how, row.clone(), &stamp);
+        match entry.write(&self.table, session).await {
+            Err(DbError::Duplicate { constraint }) if is_new && self.was_made_meanwhile(&constraint) => {
+                Err(DbError::TryAgain(format!("{constraint} was taken meanwhile").into()))
+            }
+            written => written.map(|()| row),
+        }
+    }
+}
+
+/// Several saves, all or none.
+#[derive(Debug)]
+pub(crate) struct SaveMany(pub(crate) Vec<Save>);
+
+impl Operation for SaveMany {
+    type Output = Vec<Vec<Value>>;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Vec<Value>>, DbError> {
+        let mut rows = Vec::with_capacity(self.0.len());
+        for save in &self.0 {
+            rows.push(save.run(session).await?);
+        }
+        Ok(rows)
+    }
+}
+
+/// A deletion: soft, or for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Delete {
+    pub(crate) table: Arc<Table>,
+    pub(crate) ids: Vec<String>,
+    pub(crate) permanent: bool,
+    pub(crate) if_version: Option<i64>,
+    pub(crate) stamp: Stamp,
+}
+
+impl Delete {
+    async fn delete(&self, id: &str, session: &mut Session<'_>) -> Result<bool, DbError> {
+        let table = &self.table;
+        let found = session
+            .query(&table.sql.lock, &[Value::from(id)], |row| {
+                table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<Vec<Value>, _>>()
+            })
+            .await?;
+        let Some(mut row) = found.into_iter().next() else { return Ok(false) };
+        let last = row.len() - 1;
+        let version = row[last].as_int().unwrap_or(0);
+        let is_deleted = !row[last - 1].is_null();
+        if is_deleted && !self.permanent {
+            return Ok(false);
+        }
+        check_version(self.if_version, version)?;
+        row[last] = Value::Int(version + 1);
+        let now = Value::Timestamp(self.stamp.at);
+        row[last - 2] = now.clone();
+        row[last - 1] = now;
+        let how = if self.permanent { How::Delete } else { How::Update };
+        let entry = Entry::new(table, session.dialect().backend(), how, row, &self.stamp);
+        entry.write(table, session).await?;
+        Ok(true)
+    }
+}
+
+impl Operation for Delete {
+    type Output = u64;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<u64, DbError> {
+        let mut deleted = 0;
+        for id in &self.ids {
+            deleted += u64::from(self.delete(id, session).await?);
+        }
+        Ok(deleted)
+    }
+}
+
+fn check_version(wanted: Option<i64>, found: i64) -> Result<(), Error> {
+    match wanted {
+        Some(wanted) if wanted != found => Err(Error::conflict(format!(
+            "it was changed meanwhile: its version is {found}, not {wanted}; read it again and repeat the change"
+        ))
+        .code("version_conflict")),
+        _ => Ok(()),
+    }
+}
+
+/// Finds the unique index over exactly these columns, which matching needs to be safe in parallel.
+pub(crate) fn match_columns(table: &Table, names: &[&str]) -> Result<Vec<usize>, Error> {
+    let position = |name: &&str| {
+        table.def.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
+            Error::invalid(format!("`{}` has no column `{name}` to match by", table.def.table))
+        })
+    };
+    let columns: Vec<usize> = names.iter().map(position).collect::<Result<_, _>>()?;
+    let is_over = |index: &IndexDef| index.unique && index.columns.iter().map(AsRef::as_ref).eq(names.iter().copied());
+    let is_unique = match columns[..] {
+        [only] => table.def.columns[only].unique || table.def.indexes.iter().any(is_over),
+        _ => table.def.indexes.iter().any(is_over),
+    };
+    if !is_unique {
+        return Err(Error::invalid(format!(
+            "matching `{}` by {} needs a unique index over exactly these columns, in this order",
+            table.def.table,
+            names.join(", ")
+        )));
+    }
+    Ok(columns)
+}

@@ -1,0 +1,186 @@
+//! An entity's table as the store works with it: its definition, and its statements written once for the database at hand.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::dialect::ddl::quoted;
+use super::dialect::{Backend, Dialect};
+use super::driver::RowRef;
+use super::entity::{CREATED_AT, DELETED_AT, Entity, EntityDef, ID, UPDATED_AT, VERSION};
+use super::row::{DecodeError, Row, Saved};
+use super::schema::CHANGES;
+use super::value::ColumnType;
+
+/// A table of the schema, ready for use. The columns always stand in this order:
+/// `id`, its own, `created_at`, `updated_at`, `deleted_at`, `version`.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) def: EntityDef,
+    pub(crate) columns: Arc<[Cow<'static, str>]>,
+    pub(crate) types: Vec<ColumnType>,
+    pub(crate) sql: Statements,
+}
+
+/// The statements that every save, read and deletion uses.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// `SELECT all columns FROM table`, for a condition to follow.
+    pub(crate) select: String,
+    /// By id, whether it lives or not.
+    pub(crate) get: Arc<str>,
+    /// By id, only where it lives.
+    pub(crate) get_living: Arc<str>,
+    /// By id, and nobody else may change it until the transaction ends.
+    pub(crate) lock: Arc<str>,
+    /// One row: all columns in order.
+    pub(crate) insert: String,
+    /// All own columns, `updated_at`, `deleted_at`, `version`, then the id.
+    pub(crate) update: String,
+    /// By id.
+    pub(crate) delete: String,
+    /// A version: id, version, operation, recorded_at, user_id, request_id, data.
+    pub(crate) insert_history: String,
+    /// A change: entity, entity_id, entity_version, operation, changed_at, caller, user_id, workspace_id, request_id.
+    pub(crate) insert_change: String,
+    /// PostgreSQL: row, version and change in one statement; the parameters of `insert`, then [`Statements::TRAIL`].
+    pub(crate) insert_all: Option<String>,
+    /// PostgreSQL: the same for an update.
+    pub(crate) update_all: Option<String>,
+    /// The versions of one id.
+    pub(crate) history: Arc<str>,
+    /// One version of one id.
+    pub(crate) get_version: Arc<str>,
+}
+
+/// What a version's row is read as.
+pub(crate) const HISTORY_COLUMNS: [&str; 7] = [ID, VERSION, "operation", "recorded_at", "user_id", "request_id", "data"];
+const CHANGE_COLUMNS: [&str; 9] = [
+    "entity",
+    "entity_id",
+    "entity_version",
+    "operation",
+    "changed_at",
+    "caller",
+    "user_id",
+    "workspace_id",
+    "request_id",
+];
+
+impl Table {
+    pub(crate) fn new(def: EntityDef, dialect: &dyn Dialect) -> Self {
+        let own = def.columns.iter().map(|column| (column.name.clone(), column.ty));
+        let after = [
+            (CREATED_AT, ColumnType::Timestamp),
+            (UPDATED_AT, ColumnType::Timestamp),
+            (DELETED_AT, ColumnType::Timestamp),
+            (VERSION, ColumnType::Int),
+        ];
+        let all: Vec<(Cow<'static, str>, ColumnType)> = [(ID.into(), ColumnType::Text)]
+            .into_iter()
+            .chain(own)
+            .chain(after.map(|(name, ty)| (name.into(), ty)))
+            .collect();
+        let columns: Arc<[Cow<'static, str>]> = all.iter().map(|(name, _)| name.clone()).collect();
+        let sql = Statements::new(&def, &columns, dialect);
+        Table { columns, types: all.iter().map(|(_, ty)| *ty).collect(), sql, def }
+    }
+
+    /// Reads a row whose columns stand in the table's order.
+    pub(crate) fn read_row(&self, row: &RowRef<'_>) -> Result<Row, DecodeError> {
+        let values = self.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<_, _>>()?;
+        Ok(Row::new(Arc::clone(&self.columns), values))
+    }
+}
+
+/// Reads a row whose columns stand in the table's order into its struct, with nothing in between.
+pub(crate) fn read_saved<T: Entity>(row: &RowRef<'_>) -> Result<Saved<T>, DecodeError> {
+    let after = 1 + T::definition().columns.len();
+    Ok(Saved {
+        id: row.text(0)?.to_owned(),
+        entity: T::from_row(row, 1)?,
+        created_at: row.timestamp(after)?,
+        updated_at: row.timestamp(after + 1)?,
+        deleted_at: if row.is_null(after + 2)? { None } else { Some(row.timestamp(after + 2)?) },
+        version: row.int(after + 3)?,
+    })
+}
+
+impl Statements {
+    /// What `insert_all` and `update_all` take after the row's own parameters:
+    /// operation, time, user_id, request_id, data, caller, workspace_id.
+    pub(crate) const TRAIL: usize = 7;
+
+    fn new(def: &EntityDef, columns: &[Cow<'static, str>], dialect: &dyn Dialect) -> Self {
+        let table = quoted(&def.table, dialect);
+        let history = quoted(&def.history_table(), dialect);
+        let changes = quoted(CHANGES, dialect);
+        let id = quoted(ID, dialect);
+        let place = |number: usize| {
+            let mut text = String::new();
+            dialect.placeholder(number, &mut text);
+            text
+        };
+        let places = |from: usize, count: usize| (from..from + count).map(place).collect::<Vec<_>>().join(", ");
+        let list = |names: &[&str]| names.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ");
+        let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+
+        let select = format!("SELECT {} FROM {table}", list(&names));
+        let get = format!("{select} WHERE {id} = {}", place(1));
+        let lock = if dialect.backend() == Backend::Sqlite { get.clone() } else { format!("{get} FOR UPDATE") };
+        let insert = format!("INSERT INTO {table} ({}) VALUES ({})", list(&names), places(1, names.len()));
+        // All but the id and created_at, which never change.
+        let changing: Vec<&str> = names.iter().copied().filter(|name| *name != ID && *name != CREATED_AT).collect();
+        let mut set = String::new();
+        for (i, name) in changing.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let _ = write!(set, "{comma}{} = {}", quoted(name, dialect), place(i + 1));
+        }
+        let update = format!("UPDATE {table} SET {set} WHERE {id} = {}", place(changing.len() + 1));
+        let history_into = format!("INSERT INTO {history} ({})", list(&HISTORY_COLUMNS));
+        let changes_into = format!("INSERT INTO {changes} ({})", list(&CHANGE_COLUMNS));
+
+        // The row's statement, and with it the version and the change; parameters that are told twice are bound once.
+        let with_trail = |row: &str, id_at: usize, version_at: usize, first: usize| {
+            let [operation, time, user, request, data, caller, workspace] = std::array::from_fn(|i| place(first + i));
+            let (id_at, version_at) = (place(id_at), place(version_at));
+            let mut entity = String::new();
+            dialect.text_literal(&def.table, &mut entity);
+            format!(
+                "WITH r AS ({row}), h AS ({history_into} VALUES ({id_at}, {version_at}, {operation}, {time}, {user}, {request}, {data})) \
+                 {changes_into} VALUES ({entity}, {id_at}, {version_at}, {operation}, {time}, {caller}, {user}, {workspace}, {request})"
+            )
+        };
+        let is_postgres = dialect.backend() == Backend::Postgres && def.history;
+        let history_list = list(&HISTORY_COLUMNS);
+        Statements {
+            get_living: format!("{get} AND {} IS NULL", quoted(DELETED_AT, dialect)).into(),
+            get: get.into(),
+            lock: lock.into(),
+            insert_all: is_postgres.then(|| with_trail(&insert, 1, names.len(), names.len() + 1)),
+            update_all: is_postgres
+                .then(|| with_trail(&update, changing.len() + 1, changing.len(), changing.len() + 2)),
+            insert,
+            update,
+            delete: format!("DELETE FROM {table} WHERE {id} = {}", place(1)),
+            insert_history: format!("{history_into} VALUES ({})", places(1, HISTORY_COLUMNS.len())),
+            insert_change: format!("{changes_into} VALUES ({})", places(1, CHANGE_COLUMNS.len())),
+            history: format!(
+                "SELECT {history_list} FROM {history} WHERE {id} = {} ORDER BY {} DESC LIMIT {} OFFSET {}",
+                place(1),
+                quoted(VERSION, dialect),
+                place(2),
+                place(3)
+            )
+            .into(),
+            get_version: format!(
+                "SELECT {history_list} FROM {history} WHERE {id} = {} AND {} = {}",
+                place(1),
+                quoted(VERSION, dialect),
+                place(2)
+            )
+            .into(),
+            select,
+        }
+    }
+}

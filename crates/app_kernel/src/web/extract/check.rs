@@ -1,0 +1,582 @@
+//! What is wrong with a JSON value, all at once. serde stops at the first mistake; a client that fills in a form wants
+//! to hear of all of them. So when serde refused a value, it is held against the type's own JSON Schema here, and every
+//! field that is missing, unknown or of the wrong kind is named.
+//!
+//! This knows what schemars writes for Rust types, and only ever runs on input that serde has refused already: what it
+//! does not know, it lets pass, and serde's own sentence is the answer.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use crate::base::error::FieldError;
+
+/// The most steps that one check takes: a schema of alternatives within alternatives could ask for very many.
+const MAX_STEPS: usize = 100_000;
+/// The most mistakes that are looked for.
+const MAX_FAULTS: usize = 1_000;
+
+/// A type's JSON Schema, as it is read from input.
+#[derive(Debug)]
+pub(crate) struct Schema(Value);
+
+impl Schema {
+    /// The schema of `T`, made once.
+    pub(crate) fn of<T: JsonSchema>() -> Arc<Schema> {
+        static KNOWN: LazyLock<RwLock<HashMap<Cow<'static, str>, Arc<Schema>>>> = LazyLock::new(RwLock::default);
+        let id = T::schema_id();
+        if let Some(schema) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Arc::clone(schema);
+        }
+        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+        let schema = Arc::new(Schema(generator.into_root_schema_for::<T>().to_value()));
+        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&schema));
+        schema
+    }
+
+    /// Everything that is wrong with `value`; nothing where the schema has no objection.
+    pub(crate) fn faults(&self, value: &Value) -> Vec<FieldError> {
+        let mut check = Check { root: &self.0, steps: 0 };
+        let mut faults = Vec::new();
+        check.value(&self.0, value, &mut String::new(), &mut faults);
+        if check.steps >= MAX_STEPS {
+            return Vec::new(); // An unfinished comparison of alternatives may name the wrong one.
+        }
+        faults.into_iter().map(Fault::into_field_error).collect()
+    }
+
+    /// The schema itself.
+    pub(crate) fn root(&self) -> SchemaAt<'_> {
+        SchemaAt { root: &self.0, node: &self.0 }
+    }
+}
+
+/// A place in a schema, for those who follow a path through it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SchemaAt<'a> {
+    root: &'a Value,
+    node: &'a Value,
+}
+
+impl<'a> SchemaAt<'a> {
+    fn at(self, node: &'a Value) -> Self {
+        SchemaAt { node, ..self }
+    }
+
+    /// This place and all alternatives at it, references followed.
+    fn views(self) -> Vec<SchemaAt<'a>> {
+        let (mut open, mut views) = (vec![self], Vec::new());
+        while let Some(place) = open.pop() {
+            if views.len() == 64 {
+                break;
+            }
+            views.push(place);
+            let target = place.node.get("$ref").and_then(Value::as_str).and_then(|to| resolve(self.root, to));
+            open.extend(target.map(|node| self.at(node)));
+            for word in ["allOf", "anyOf", "oneOf"] {
+                let branches = place.node.get(word).and_then(Value::as_array).into_iter().flatten();
+                open.extend(branches.rev().map(|node| self.at(node)));
+            }
+        }
+        views
+    }
+
+    /// The property of this name, or else the one that only differs in case, `_` and `-` (a field that serde renames).
+    pub(crate) fn property(self, name: &str) -> Option<(&'a str, SchemaAt<'a>)> {
+        let properties = || self.views().into_iter().filter_map(|view| view.node.get("properties")?.as_object()).flatten();
+        let found = properties().find(|(key, _)| *key == name).or_else(|| {
+            let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
+            let wanted = plain(name);
+            properties().find(|(key, _)| plain(key) == wanted)
+        });
+        found.map(|(key, node)| (key.as_str(), self.at(node)))
+    }
+
+    /// What values of a map hold.
+    pub(crate) fn map_value(self) -> Option<SchemaAt<'a>> {
+        let node = |view: SchemaAt<'a>| view.node.get("additionalProperties").filter(|node| node.is_object());
+        self.views().into_iter().find_map(node).map(|node| self.at(node))
+    }
+
+    /// What the elements of a list hold.
+    pub(crate) fn element(self) -> Option<SchemaAt<'a>> {
+        self.views().into_iter().find_map(|view| view.node.get("items")).map(|node| self.at(node))
+    }
+
+    /// Whether a value of this JSON type may stand here.
+    pub(crate) fn allows(self, wanted: &str) -> bool {
+        self.views().into_iter().any(|view| {
+            let is_type = types(view.node).any(|ty| ty == wanted);
+            let is_choice = |value: &Value| type_of(value) == wanted;
+            is_type
+                || view.node.get("const").is_some_and(is_choice)
+                || view.node.get("enum").and_then(Value::as_array).is_some_and(|all| all.iter().any(is_choice))
+        })
+    }
+}
+
+/// A mistake, with what is needed to find out which alternative was meant.
+struct Fault {
+    pointer: String,
+    what: What,
+}
+
+enum What {
+    Missing,
+    Unknown,
+    /// It must be one of these types.
+    Type(Vec<&'static str>),
+    /// It must be one of these values.
+    Choice(Vec<String>),
+    Other(String),
+}
+
+impl Fault {
+    fn into_field_error(self) -> FieldError {
+        let message = match self.what {
+            What::Missing => "is required".to_owned(),
+            What::Unknown => "is not a known field".to_owned(),
+            What::Type(names) => format!("must be {}", one_of(names.into_iter().map(str::to_owned).collect())),
+            What::Choice(choices) if choices.len() == 1 => format!("must be {}", choices[0]),
+            What::Choice(choices) => format!("must be one of {}", choices.join(", ")),
+            What::Other(message) => message,
+        };
+        FieldError { pointer: self.pointer, message }
+    }
+
+    /// How much this speaks against an alternative that was tried at `pointer`: what lies deeper says little.
+    fn weight(&self, pointer: &str) -> usize {
+        let below = self.pointer[pointer.len()..].matches('/').count();
+        match (&self.what, below) {
+            (What::Type(_), 0) => 10_000,
+            (What::Choice(_), 0 | 1) => 1_000,
+            (_, 0 | 1) => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// Appends a key to a JSON Pointer (RFC 6901).
+pub(crate) fn push_key(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    for c in key.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+struct Check<'a> {
+    root: &'a Value,
+    steps: usize,
+}
+
+impl<'a> Check<'a> {
+    fn value(&mut self, schema: &'a Value, value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
+        self.steps += 1;
+        if self.steps >= MAX_STEPS || faults.len() >= MAX_FAULTS {
+            return;
+        }
+        let Some(schema) = schema.as_object() else {
+            if schema == &Value::Bool(false) {
+                faults.push(Fault { pointer: pointer.clone(), what: What::Unknown });
+            }
+            return;
+        };
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|to| resolve(self.root, to)) {
+            self.value(target, value, pointer, faults);
+        }
+        if let Some(what) = mismatch(schema, value) {
+            faults.push(Fault { pointer: pointer.clone(), what });
+            return; // What a thing of another kind should hold is of no interest.
+        }
+        match value {
+            Value::Object(object) => self.object(schema, object, pointer, faults),
+            Value::Array(list) => self.array(schema, list, pointer, faults),
+            Value::String(text) => faults.extend(text_fault(schema, text).map(|what| Fault { pointer: pointer.clone(), what })),
+            Value::Number(number) => {
+                faults.extend(number_fault(schema, number).map(|what| Fault { pointer: pointer.clone(), what }));
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+        for part in branches(schema, "allOf") {
+            self.value(part, value, pointer, faults);
+        }
+        for word in ["anyOf", "oneOf"] {
+            self.alternatives(branches(schema, word), value, pointer, faults);
+        }
+    }
+
+    fn object(&mut self, schema: &'a Map<String, Value>, object: &Map<String, Value>, pointer: &mut String, faults: &mut Vec<Fault>) {
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        for name in required.filter_map(Value::as_str).filter(|name| !object.contains_key(*name)) {
+            faults.push(Fault { pointer: below(pointer, name), what: What::Missing });
+        }
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let others = schema.get("additionalProperties").filter(|_| !schema.contains_key("patternProperties"));
+        for (key, value) in object {
+            if let Some(property) = properties.and_then(|properties| properties.get(key)).or(others) {
+                let length = pointer.len();
+                push_key(pointer, key);
+                self.value(property, value, pointer, faults);
+                pointer.truncate(length);
+            }
+        }
+    }
+
+    fn array(&mut self, schema: &'a Map<String, Value>, list: &[Value], pointer: &mut String, faults: &mut Vec<Fault>) {
+        let bound = |word: &str| schema.get(word).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let (least, most) = (bound("minItems").unwrap_or(0), bound("maxItems").unwrap_or(usize::MAX));
+        if !(least..=most).contains(&list.len()) {
+            let what = match (least, most) {
+                (least, most) if least == most => format!("must have {}", counted(least, "element")),
+                (least, _) if list.len() < least => format!("must have at least {}", counted(least, "element")),
+                _ => format!("must have at most {}", counted(most, "element")),
+            };
+            faults.push(Fault { pointer: pointer.clone(), what: What::Other(what) });
+        }
+        let mut first = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
+        for (i, element) in list.iter().take(most).enumerate() {
+            let Some(item) = first.next().or_else(|| schema.get("items")) else { break };
+            let length = pointer.len();
+            push_key(pointer, &i.to_string());
+            self.value(item, element, pointer, faults);
+            pointer.truncate(length);
+        }
+    }
+
+    /// One alternative must fit. Where none does, the mistakes of the one that was most likely meant are reported.
+    fn alternatives(&mut self, branches: &'a [Value], value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
+        let mut tried: Vec<Vec<Fault>> = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let mut found = Vec::new();
+            self.value(branch, value, pointer, &mut found);
+            if found.is_empty() {
+                return;
+            }
+            tried.push(found);
+        }
+        let weight = |found: &[Fault]| found.iter().map(|fault| fault.weight(pointer)).sum::<usize>();
+        let Some(best) = (0..tried.len()).min_by_key(|i| weight(&tried[*i])) else { return };
+        let mut meant = tried.swap_remove(best);
+        widen(&mut meant, &tried, pointer);
+        faults.append(&mut meant);
+    }
+}
+
+/// Where every alternative asks for other values or types at one place, the answer names them all.
+fn widen(meant: &mut Vec<Fault>, others: &[Vec<Fault>], pointer: &str) {
+    let Some(fault) = meant.iter_mut().find(|fault| fault.weight(pointer) >= 1_000) else { return };
+    let place = fault.pointer.clone();
+    let mut is_choice_everywhere = matches!(fault.what, What::Choice(_));
+    for other in others.iter().flatten().filter(|other| other.pointer == place) {
+        match (&mut fault.what, &other.what) {
+            (What::Choice(choices), What::Choice(more)) => {
+                choices.extend(more.iter().filter(|choice| !choices.contains(choice)).cloned().collect::<Vec<_>>());
+            }
+            (What::Type(names), What::Type(more)) => {
+                names.extend(more.iter().filter(|name| !names.contains(name)).copied().collect::<Vec<_>>());
+            }
+            _ => is_choice_everywhere = false,
+        }
+    }
+    // With a wrong tag nobody knows which fields should be there.
+    if is_choice_everywhere && place.len() > pointer.len() {
+        meant.retain(|fault| fault.pointer == place);
+    }
+}
+
+fn branches<'a>(schema: &'a Map<String, Value>, word: &str) -> &'a [Value] {
+    schema.get(word).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn resolve<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
+    root.pointer(reference.strip_prefix('#')?)
+}
+
+fn below(pointer: &str, key: &str) -> String {
+    let mut pointer = pointer.to_owned();
+    push_key(&mut pointer, key);
+    pointer
+}
+
+fn types(schema: &Value) -> impl Iterator<Item = &str> {
+    let ty = schema.get("type");
+    let list = ty.and_then(Value::as_array).into_iter().flatten();
+    ty.into_iter().chain(list).filter_map(Value::as_str)
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// With its article, as it stands after `must be`.
+fn described(ty: &str) -> &'static str {
+    match ty {
+        "null" => "null",
+        "boolean" => "true or false",
+        "number" => "a number",
+        "integer" => "a whole number",
+        "string" => "a text",
+        "array" => "a list",
+        _ => "an object",
+    }
+}
+
+fn mismatch(schema: &Map<String, Value>, value: &Value) -> Option<What> {
+    let actual = type_of(value);
+    let ty = schema.get("type");
+    let list = ty.and_then(Value::as_array).into_iter().flatten();
+    let wanted: Vec<&str> = ty.into_iter().chain(list).filter_map(Value::as_str).collect();
+    if !wanted.is_empty() && !wanted.iter().any(|ty| *ty == actual || (*ty == "number" && actual == "integer")) {
+        let names: Vec<_> = wanted.into_iter().filter(|ty| *ty != "null").map(described).collect();
+        return Some(What::Type(if names.is_empty() { vec!["null"] } else { names }));
+    }
+    let choices = match (schema.get("const"), schema.get("enum")) {
+        (Some(only), _) => std::slice::from_ref(only),
+        (None, Some(Value::Array(all))) => all.as_slice(),
+        _ => return None,
+    };
+    (!choices.contains(value)).then(|| {
+        let named = choices.iter().filter(|choice| !choice.is_null());
+        What::Choice(named.map(|choice| format!("`{}`", choice.as_str().map_or_else(|| choice.to_string(), str::to_owned))).collect())
+    })
+}
+
+fn number_fault(schema: &Map<String, Value>, number: &serde_json::Number) -> Option<What> {
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("int32") => (Some(Value::from(i32::MIN)), Some(Value::from(i32::MAX))),
+        Some("int64" | "int") => (None, Some(Value::from(i64::MAX))),
+        Some("uint32") => (Some(Value::from(0)), Some(Value::from(u32::MAX))),
+        _ => (None, None),
+    };
+    let bound = |word: &str, of_type: Option<Value>| schema.get(word).cloned().or(of_type);
+    let compared = |limit: &Value| compare(number, limit.as_number()?);
+    if let Some(least) = bound("minimum", least).filter(|least| compared(least).is_some_and(std::cmp::Ordering::is_lt)) {
+        return Some(What::Other(format!("must be at least {least}")));
+    }
+    let most = bound("maximum", most).filter(|most| compared(most).is_some_and(std::cmp::Ordering::is_gt))?;
+    Some(What::Other(format!("must be at most {most}")))
+}
+
+fn compare(a: &serde_json::Number, b: &serde_json::Number) -> Option<std::cmp::Ordering> {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+fn text_fault(schema: &Map<String, Value>, text: &str) -> Option<What> {
+    let other = |message: String| Some(What::Other(message));
+    let bound = |word: &str| schema.get(word).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let length = || text.chars().count();
+    if let Some(least) = bound("minLength").filter(|least| length() < *least) {
+        return other(format!("must have at least {}", counted(least, "character")));
+    }
+    if let Some(most) = bound("maxLength").filter(|most| length() > *most) {
+        return other(format!("must have at most {}", counted(most, "character")));
+    }
+    match schema.get("format").and_then(Value::as_str)? {
+        "date-time" if text.parse::<jiff::Timestamp>().is_err() => other("must be a time such as 2026-01-30T12:00:00Z".to_owned()),
+        "date" if text.parse::<jiff::civil::Date>().is_err() => other("must be a day such as 2026-01-30".to_owned()),
+        "partial-time" if text.parse::<jiff::civil::Time>().is_err() => other("must be a time of day such as 12:30:00".to_owned()),
+        "uuid" if uuid::Uuid::try_parse(text).is_err() => other("must be a UUID".to_owned()),
+        "ipv4" if text.parse::<std::net::Ipv4Addr>().is_err() => other("must be an IPv4 address".to_owned()),
+        "ipv6" if text.parse::<std::net::Ipv6Addr>().is_err() => other("must be an IPv6 address".to_owned()),
+        "ip" if text.parse::<std::net::IpAddr>().is_err() => other("must be an IP address".to_owned()),
+        _ => None,
+    }
+}
+
+fn counted(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(mut words: Vec<String>) -> String {
+    let last = words.pop().unwrap_or_default();
+    if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) }
+}
+
+#[cfg(test)]
+#[allow(dead_code)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        name: String,
+        color: Color,
+        shape: Option<Shape>,
+        items: Vec<Item>,
+        #[serde(default)]
+        labels: BTreeMap<String, i32>,
+        size: Option<(u8, u8)>,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    struct Item {
+        price: f64,
+        count: u32,
+        due: Option<jiff::Timestamp>,
+        parent: Option<Box<Item>>,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Color {
+        Red,
+        /// As the sky.
+        Blue,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(tag = "kind", rename_all = "snake_case")]
+    enum Shape {
+        Circle { radius: f64 },
+        Box { width: f64, height: f64 },
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    enum Outer {
+        Nothing,
+        Circle { radius: f64, x: i32, y: i32 },
+        Pair(String, i64),
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(untagged)]
+    enum Either {
+        Number(i64),
+        Named { name: String },
+    }
+
+    fn faults<T: JsonSchema>(value: &Value) -> Vec<String> {
+        let faults = Schema::of::<T>().faults(value);
+        faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.message)).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        let cases = [
+            (json!({ "name": "a", "color": "red", "items": [] }), vec![]),
+            (json!(7), vec![" must be an object"]),
+            (json!({}), vec!["/name is required", "/color is required", "/items is required"]),
+            (
+                json!({ "name": 1, "color": "green", "items": {}, "extra": 1 }),
+                vec![
+                    "/name must be a text",
+                    "/color must be one of `red`, `blue`",
+                    "/items must be a list",
+                    "/extra is not a known field",
+                ],
+            ),
+            (
+                json!({ "name": "a", "color": "red", "items": [
+                    { "price": "1", "count": 1 }, { "price": 1, "count": -1 }, { "price": 2.5, "count": 1.5 },
+                    { "price": 1, "count": 4_294_967_296_u64, "due": "tomorrow" },
+                    { "price": 1, "count": 1, "parent": { "price": null, "count": 1 } } ] }),
+                vec![
+                    "/items/0/price must be a number",
+                    "/items/1/count must be at least 0",
+                    "/items/2/count must be a whole number",
+                    "/items/3/count must be at most 4294967295",
+                    "/items/3/due must be a time such as 2026-01-30T12:00:00Z",
+                    "/items/4/parent/price must be a number",
+                ],
+            ),
+            (
+                json!({ "name": "a", "color": 7, "items": [], "labels": { "a/b": "x", "c~d": 1.5 }, "size": [1, 256] }),
+                vec![
+                    "/color must be a text",
+                    "/labels/a~1b must be a whole number",
+                    "/labels/c~0d must be a whole number",
+                    "/size/1 must be at most 255",
+                ],
+            ),
+            (
+                json!({ "name": "a", "color": "red", "items": [], "size": [1, 2, 3] }),
+                vec!["/size must have 2 elements"],
+            ),
+        ];
+        for (value, expected) in cases {
+            let mut found = faults::<Order>(&value);
+            let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            (found.sort(), expected.sort());
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn of_several_alternatives_the_one_that_was_meant_is_explained() {
+        let order = |shape: Value| json!({ "name": "a", "color": "red", "items": [], "shape": shape });
+        assert_eq!(faults::<Order>(&order(Value::Null)), [""; 0]);
+        assert_eq!(faults::<Order>(&order(json!({ "kind": "circle" }))), ["/shape/radius is required"]);
+        assert_eq!(
+            faults::<Order>(&order(json!({ "kind": "box", "width": "1" }))),
+            ["/shape/height is required", "/shape/width must be a number"]
+        );
+        assert_eq!(faults::<Order>(&order(json!({ "kind": "hexagon" }))), ["/shape/kind must be one of `circle`, `box`"]);
+        assert_eq!(faults::<Order>(&order(json!(7))), ["/shape must be an object"]);
+
+        assert_eq!(
+            faults::<Outer>(&json!({ "Circle": { "radius": "x", "x": 1.5, "y": true } })),
+            ["/Circle/radius must be a number", "/Circle/x must be a whole number", "/Circle/y must be a whole number"]
+        );
+        assert_eq!(faults::<Outer>(&json!({ "Pair": ["a"] })), ["/Pair must have 2 elements"]);
+        assert_eq!(faults::<Outer>(&json!("Nothing")), [""; 0]);
+        assert_eq!(faults::<Outer>(&json!("Something")), [" must be `Nothing`"]);
+
+        assert_eq!(faults::<Either>(&json!("x")), [" must be a whole number or an object"]);
+        assert_eq!(faults::<Either>(&json!({ "name": 1 })), ["/name must be a text"]);
+    }
+
+    /// An alternative that holds itself twice could double the work at each level.
+    #[test]
+    fn a_check_ends_whatever_the_schema_and_the_value_are() {
+        #[derive(Deserialize, JsonSchema)]
+        #[serde(untagged)]
+        enum Tree {
+            A(Vec<Tree>),
+            B(Vec<Tree>),
+            C(Vec<Tree>),
+        }
+        let deep = (0..60).fold(json!("leaf"), |inner, _| json!([inner]));
+        assert_eq!(faults::<Tree>(&deep), [""; 0]);
+    }
+
+    #[test]
+    fn a_renamed_property_is_found_by_its_plain_name() {
+        #[derive(Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase")]
+        struct Renamed {
+            first_name: String,
+            list_items: Vec<Item>,
+        }
+        let schema = Schema::of::<Renamed>();
+        assert_eq!(schema.root().property("first_name").expect("a property").0, "firstName");
+        let (_, items) = schema.root().property("list_items").expect("a property");
+        assert_eq!(items.element().expect("elements").property("price").expect("a property").0, "price");
+        assert!(schema.root().property("last_name").is_none());
+    }
+}

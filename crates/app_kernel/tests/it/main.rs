@@ -1,0 +1,6 @@
+//! All integration tests, in one binary: one link, and one list of what there is.
+#![forbid(unsafe_code)]
+
+mod architecture;
+mod documents;
+mod support;

@@ -1,0 +1,4 @@
+//! What several test files need.
+
+pub(crate) mod repository;
+pub(crate) mod rust_source;
