@@ -281,7 +281,7 @@ fn widen(meant: &mut Vec<Fault>, others: &[Vec<Fault>], pointer: &str) {
                 choices.extend(more.iter().filter(|choice| !choices.contains(choice)).cloned().collect::<Vec<_>>());
             }
             (What::Type(names), What::Type(more)) => {
-                names.extend(more.iter().filter(|name| !names.contains(name)).copied().collect::<Vec<_>>());
+                names.extend(more.iter().filter(|name| **name != "null" && !names.contains(name)).copied().collect::<Vec<_>>());
             }
             _ => is_choice_everywhere = false,
         }

@@ -15,6 +15,8 @@ mod context;
 mod json;
 mod params;
 mod path;
+#[cfg(test)]
+mod tests;
 mod valid;
 
 pub use context::RequestId;
@@ -76,17 +78,23 @@ async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes>
 }
 
 /// A body that broke off. Where the edge ended it with an [`Error`] of its own, such as a time-out, that is the answer.
-fn interrupted(rejection: &BytesRejection) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(rejection);
-    while let Some(error) = cause {
-        if let Some(own) = error.downcast_ref::<Error>() {
-            return Error::new(own.kind(), own.message().to_owned())
-                .status(own.http_status())
-                .code(own.error_code().to_owned());
-        }
-        cause = error.source();
+fn interrupted(rejection: Cause<'_>) -> Error {
+    let mut causes = std::iter::successors(Some(rejection), |error| next_cause(*error));
+    if let Some(own) = causes.find_map(|error| error.downcast_ref::<Error>()) {
+        let answer = Error::new(own.kind(), own.message().to_owned());
+        return answer.status(own.http_status()).code(own.error_code().to_owned());
     }
     Error::invalid("the body broke off").code("body_interrupted")
+}
+
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+/// What lies behind an error. An I/O error's source is not what was put into it, but the source of that.
+fn next_cause(error: Cause<'_>) -> Option<Cause<'_>> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
 }
 
 /// 422 with everything that is wrong: what the type's schema has to say about `value`, and what serde said of it.

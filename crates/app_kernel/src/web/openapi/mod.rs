@@ -4,6 +4,8 @@
 
 mod document;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
