@@ -1,6 +1,7 @@
 //! One cheap handle to the configuration, the clock and the engines: the axum state. It knows no features.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
@@ -16,13 +17,14 @@ struct Engines {
     config: ServiceConfig,
     clock: Clock,
     db: Option<Db>,
+    draining: AtomicBool,
 }
 
 impl Kernel {
     /// Puts the engines together. Services get theirs from `Service`.
     #[must_use]
     pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db }))
+        Kernel(Arc::new(Engines { config, clock, db, draining: AtomicBool::new(false) }))
     }
 
     /// The configuration.
@@ -44,5 +46,16 @@ impl Kernel {
     pub fn db(&self) -> Result<Db> {
         let missing = || Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db");
         self.0.db.clone().ok_or_else(missing)
+    }
+
+    /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 }

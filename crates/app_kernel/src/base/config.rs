@@ -54,6 +54,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("SHUTDOWN_TIMEOUT_SECS", "30", "how long requests in flight may take after SIGTERM"),
     variable("LOG_LEVEL", "info", "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,app_kernel::store=debug`"),
     variable("LOG_FORMAT", "json (pretty on a terminal)", "`json` or `pretty`"),
+    variable("NO_COLOR", "none", "set to anything, it keeps colours off the terminal"),
     variable("RATE_LIMIT_ENABLED", "true", "without Redis only where it is set to `true`"),
     variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller"),
     variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds"),
@@ -344,6 +345,12 @@ impl ServiceConfig {
         }
         Ok(())
     }
+}
+
+/// Whether the person at the terminal asked for no colours (no-color.org).
+#[must_use]
+pub fn wants_no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Reads single variables and names them where they don't fit.

@@ -223,7 +223,7 @@ impl fmt::Display for Error {
 /// For people who debug: the message and the whole chain of causes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)?;
+        write!(f, "{self}")?;
         let mut cause = StdError::source(self);
         while let Some(error) = cause {
             write!(f, "\n  because: {error}")?;

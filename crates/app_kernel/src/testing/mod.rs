@@ -1,7 +1,9 @@
-//! What tests of a service need: a fresh database for each, on all three databases. Behind the feature `testing`.
+//! Behind the feature `testing`.
 
+pub mod client;
 pub mod databases;
 
+pub use client::{Answer, Client};
 pub use databases::TestDatabase;
 
 pub use crate::__on_every_database as on_every_database;

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 /// The longest body that is hashed.
 const LONGEST_BODY: u64 = 64 << 10;
 
-/// The tag of a body. Strong: equal tags mean equal bytes.
+/// The tag of a body: strong, from 64 bits of hash and the length.
 #[must_use]
 pub(crate) fn of(body: &[u8]) -> HeaderValue {
     // SipHash with fixed keys. A version of Rust that changes it costs each client one full answer.
@@ -29,8 +29,11 @@ pub(crate) fn of(body: &[u8]) -> HeaderValue {
 /// Whether `If-None-Match` names this tag (RFC 9110, 13.1.2: compared weakly).
 #[must_use]
 pub(crate) fn is_current(if_none_match: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
-    let Some(wanted) = if_none_match.and_then(|value| value.to_str().ok()) else { return false };
-    let named = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes();
+    let Some(wanted) = if_none_match.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let plain = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    let named = |tag: &str| tag == "*" || plain(tag.as_bytes()) == plain(etag.as_bytes());
     wanted.split(',').any(|tag| named(tag.trim()))
 }
 
@@ -41,16 +44,28 @@ pub(crate) async fn tag_answers(request: Request, next: Next) -> Response {
     }
     let if_none_match = request.headers().get(IF_NONE_MATCH).cloned();
     let response = next.run(request).await;
-    if is_taggable(&response) { tagged(response, if_none_match.as_ref()).await } else { response }
+    if is_taggable(&response) {
+        tagged(response, if_none_match.as_ref()).await
+    } else {
+        response
+    }
 }
 
 fn is_taggable(response: &Response) -> bool {
     let headers = response.headers();
     response.status() == StatusCode::OK
-        && headers.get(CONTENT_TYPE).is_some_and(|media| media == "application/json")
+        && headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|media| media == "application/json")
         && !headers.contains_key(ETAG)
-        && !headers.get(CACHE_CONTROL).is_some_and(|rule| rule.as_bytes().windows(8).any(|word| word == b"no-store"))
-        && response.body().size_hint().exact().is_some_and(|length| length <= LONGEST_BODY)
+        && !headers
+            .get(CACHE_CONTROL)
+            .is_some_and(|rule| rule.as_bytes().windows(8).any(|word| word == b"no-store"))
+        && response
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= LONGEST_BODY)
 }
 
 async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Response {

@@ -1,6 +1,12 @@
 //! The web floor: the accept loop, what happens to every request, extractors, and the only place where errors become responses.
 
+pub mod edge;
 pub mod etag;
 pub mod extract;
+pub mod identity;
+mod middleware;
 pub mod openapi;
 pub mod reply;
+pub(crate) mod server;
+
+pub(crate) use middleware::catch_panic::is_catching as is_catching_panics;

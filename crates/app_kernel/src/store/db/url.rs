@@ -34,4 +34,38 @@ impl DatabaseUrl {
         };
         Ok(DatabaseUrl { backend, text: text.clone() })
     }
+
+    /// The address as people may see it: without user, password and options.
+    #[must_use]
+    pub fn without_credentials(&self) -> String {
+        let text = self.text.expose();
+        let text = text.split('?').next().unwrap_or_default();
+        match (self.backend, text.split_once("://"), text.rsplit_once('@')) {
+            (Backend::Sqlite, ..) | (_, None, _) | (_, _, None) => text.to_owned(),
+            (_, Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: B9
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        let shown = |text: &str| DatabaseUrl::parse(&Secret::new(text)).expect("an address").without_credentials();
+        assert_eq!(shown("postgres://user:pass@localhost:5432/myapp"), "postgres://localhost:5432/myapp");
+        assert_eq!(shown("mysql://user:p%40ss@localhost:3306/myapp?ssl-mode=required"), "mysql://localhost:3306/myapp");
+        assert_eq!(shown("sqlite:///./data/a@b.db"), "sqlite:///./data/a@b.db");
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_without_showing_the_rest() {
+        let message = DatabaseUrl::parse(&Secret::new("mongodb://u:hunter2@h/db")).expect_err("no such database").to_string();
+        assert_eq!(
+            message,
+            "DATABASE_URL has the scheme `mongodb`; it must be sqlite, postgres or mysql. Example: sqlite:///./data/app.db"
+        );
+    }
 }

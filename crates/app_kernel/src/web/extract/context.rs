@@ -1,7 +1,6 @@
 //! What a request works with: the kernel, the database on behalf of whoever asks, and who that is.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use aide::OperationInput;
 use axum::extract::{FromRef, FromRequestParts};
@@ -11,27 +10,14 @@ use crate::base::caller::Caller;
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::store::db::Db;
-
-/// The request's identifier, as in the `X-Request-ID` header and the log; empty where there is no edge to give one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
-
-impl RequestId {
-    /// The identifier as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::web::edge::{ClientAddress, RequestId};
 
 fn caller(parts: &Parts) -> Caller {
-    parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
+    parts
+        .extensions
+        .get::<Caller>()
+        .cloned()
+        .unwrap_or_else(Caller::anonymous)
 }
 
 impl<S> FromRequestParts<S> for Kernel
@@ -68,15 +54,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(RequestId(caller(parts).request_id().unwrap_or_default().into()))
-    }
-}
 
 impl OperationInput for Kernel {}
 impl OperationInput for Db {}
 impl OperationInput for Caller {}
 impl OperationInput for RequestId {}
+impl OperationInput for ClientAddress {}
+
+/// Puts what the edge found out about a request into a handler's hands.
+macro_rules! from_the_edge {
+    ($name:ident) => {
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+                let found = parts.extensions.get::<$name>().cloned();
+                found.ok_or_else(|| Error::internal("these routes are served without the kernel's edge"))
+            }
+        }
+    };
+}
+
+from_the_edge!(RequestId);
+from_the_edge!(ClientAddress);

@@ -50,7 +50,9 @@ valid!("the query": Query by FromRequestParts::from_request_parts(&mut Parts));
 valid!("the path": Path by FromRequestParts::from_request_parts(&mut Parts));
 
 fn keep_rules<T: Validate<Context = ()> + JsonSchema>(what: &str, value: &T) -> Result<()> {
-    let Err(report) = value.validate() else { return Ok(()) };
+    let Err(report) = value.validate() else {
+        return Ok(());
+    };
     let schema = Schema::of::<T>();
     let fault = |(path, error): &(garde::Path, garde::Error)| FieldError {
         pointer: pointer(schema.root(), path),
@@ -63,7 +65,11 @@ fn keep_rules<T: Validate<Context = ()> + JsonSchema>(what: &str, value: &T) -> 
 /// serde may have given them other names.
 fn pointer(schema: SchemaAt<'_>, path: &garde::Path) -> String {
     let (mut pointer, mut place) = (String::new(), Some(schema));
-    for step in path.to_string().split(['.', '[']).filter(|step| !step.is_empty()) {
+    for step in path
+        .to_string()
+        .split(['.', '['])
+        .filter(|step| !step.is_empty())
+    {
         if let Some(index) = step.strip_suffix(']') {
             push_key(&mut pointer, index);
             place = place.and_then(|place| place.element().or_else(|| place.map_value()));

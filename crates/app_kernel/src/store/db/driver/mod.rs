@@ -2,14 +2,22 @@
 //! [`Driver`] (a connected database), [`Session`] (a connection for the length of one operation),
 //! [`Transaction`] (a connection held by a caller) and [`RowRef`] (a row, borrowed).
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod address;
 #[cfg(feature = "testing")]
 mod administer;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod finish;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(all(test, feature = "mysql", feature = "postgres"))]
+mod server_tests;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "postgres")]
+mod tls;
 
 #[cfg(feature = "testing")]
 pub(crate) use administer::Administrator;

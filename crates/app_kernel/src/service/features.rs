@@ -1,0 +1,78 @@
+//! Every feature of the kernel, a line each. From this list come the routes, the schema and the table at start. A feature nobody lists cannot exist.
+
+use std::sync::Arc;
+
+use aide::axum::ApiRouter;
+
+use super::facts::Fact;
+use crate::base::config::ServiceConfig;
+use crate::base::error::Result;
+use crate::feature::{auth, health, workspaces};
+use crate::kernel::Kernel;
+use crate::store::db::entity::EntityDef;
+use crate::web::identity::Authenticate;
+
+/// What a feature brings once the kernel stands.
+#[derive(Default)]
+pub(super) struct Mounted {
+    /// Below the API prefix.
+    pub(super) routes: ApiRouter<Kernel>,
+    /// At the root only.
+    pub(super) at_root: ApiRouter<Kernel>,
+    /// Who finds out who asks.
+    pub(super) authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+/// One feature: what it needs, and what it brings.
+pub(super) struct Feature {
+    pub(super) fact: Fact,
+    pub(super) entities: Vec<&'static EntityDef>,
+    pub(super) mount: fn(&Kernel) -> Result<Mounted>,
+}
+
+/// All features, in the order of the table.
+pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
+    let needs_auth = |name, detail: String| match auth_is_off(config) {
+        None => Fact::on(name, detail),
+        Some(because) => Fact::off(name, because),
+    };
+    let sign_up = if config.allow_self_signup { "anybody may register" } else { "by invitation only; ALLOW_SELF_SIGNUP=true opens it" };
+    vec![
+        Feature {
+            fact: Fact::on("health", "/healthz, /readyz"),
+            entities: Vec::new(),
+            mount: |_| Ok(Mounted { at_root: health::routes(), ..Mounted::default() }),
+        },
+        Feature {
+            fact: needs_auth("auth", format!("/auth: register ({sign_up}), login, tokens of {} h", config.jwt_expiry_hours)),
+            entities: if auth_is_off(config).is_none() { auth::entities() } else { Vec::new() },
+            mount: mount_auth,
+        },
+        Feature {
+            fact: needs_auth("workspaces", "a personal one for each user".to_owned()),
+            entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
+            mount: |_| Ok(Mounted::default()),
+        },
+    ]
+}
+
+fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
+    if !config.auth_enabled {
+        Some("AUTH_ENABLED is false")
+    } else if config.effective_database_url().is_none() {
+        Some("DATABASE_URL is not set")
+    } else if config.jwt_secret.is_none() {
+        Some("JWT_SECRET is not set")
+    } else {
+        None
+    }
+}
+
+fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
+    let config = kernel.config();
+    if auth_is_off(config).is_some() {
+        return Ok(Mounted::default());
+    }
+    let auth = auth::Auth::new(config, kernel.clock().clone(), kernel.db()?, workspaces::on_sign_up())?;
+    Ok(Mounted { routes: auth::routes(Arc::clone(&auth)), authenticate: Some(auth), ..Mounted::default() })
+}

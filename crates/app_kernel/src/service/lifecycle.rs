@@ -1,0 +1,233 @@
+//! The life of a service: start, serve, drain, stop. A start that fails has served nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::Service;
+use super::facts::Fact;
+use super::features::{Feature, Mounted, features};
+use crate::base::config::ServiceConfig;
+use crate::base::error::{Error, Result};
+use crate::kernel::Kernel;
+use crate::store::db::entity::EntityDef;
+use crate::store::db::url::DatabaseUrl;
+use crate::store::db::{Db, DbOptions, Options};
+use crate::web::edge::{Edge, EdgeRules};
+use crate::web::openapi::{self, Document};
+use crate::web::server::{self, Limits};
+
+/// How long `/readyz` says 503 before the doors close, so that a load balancer can turn away first.
+const DRAIN_NOTICE: Duration = Duration::from_millis(500);
+
+/// A service that is ready to serve.
+pub struct Started {
+    kernel: Kernel,
+    router: Router,
+    edge: Edge,
+    document: Document,
+    facts: Vec<Fact>,
+    name: String,
+}
+
+/// A service that serves.
+pub struct Running {
+    kernel: Kernel,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+/// Opens the database, brings its schema up to date, and puts the routes together.
+pub(super) async fn start(service: Service) -> Result<Started> {
+    let Service { name, version, config, clock, entities, api } = service;
+    config.check()?;
+    let features = features(&config);
+    let mut facts = vec![database_fact(&config)?];
+    let db = open_database(&config, &clock, &features, &entities).await?;
+    if let Some(db) = &db
+        && config.migration_enabled
+    {
+        let migration = db.migrate().await?;
+        for note in &migration.notes {
+            tracing::warn!(target: "app_kernel::migration", "{note}");
+        }
+        for statement in &migration.statements {
+            tracing::info!(target: "app_kernel::migration", %statement, "the schema was changed");
+        }
+    }
+    let kernel = Kernel::new(config, clock, db);
+    let (mut routes, mut at_root, mut authenticate) = (api, aide::axum::ApiRouter::new(), None);
+    for feature in features {
+        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out } = (feature.mount)(&kernel)?;
+        routes = openapi::without_conflicts(|| theirs.merge(routes))?;
+        at_root = at_root.merge(rooted);
+        authenticate = authenticate.or(finds_out);
+        facts.push(feature.fact);
+    }
+    let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
+    facts.push(Fact::on("documents", "/docs, /openapi.json"));
+    facts.push(cors_fact(kernel.config()));
+    let rules = Arc::new(EdgeRules::from_config(kernel.config())?);
+    let edge = Edge::new(router.clone(), rules, authenticate);
+    Ok(Started { kernel, router, edge, document, facts, name })
+}
+
+/// The database of a service, with the tables of its features and its own.
+async fn open_database(
+    config: &ServiceConfig,
+    clock: &crate::base::clock::Clock,
+    features: &[Feature],
+    entities: &[&'static EntityDef],
+) -> Result<Option<Db>> {
+    let Some(url) = config.effective_database_url() else { return Ok(None) };
+    let all: Vec<&EntityDef> = features.iter().flat_map(|feature| &feature.entities).chain(entities).copied().collect();
+    let driver = Options {
+        pool_size: config.database_pool_size,
+        sqlite_full_sync: config.sqlite_full_sync,
+        ..Options::default()
+    };
+    let options = DbOptions { driver, schema_strict: config.schema_strict, clock: clock.clone() };
+    Db::open(&url, &all, options).await.map(Some)
+}
+
+/// The database that the command line works on, without serving.
+pub(super) async fn open_for_command(service: &Service) -> Result<Db> {
+    let db = open_database(&service.config, &service.clock, &features(&service.config), &service.entities).await?;
+    db.ok_or_else(|| Error::invalid("DATABASE_URL is not set; this command needs it. Example: sqlite:///./data/app.db"))
+}
+
+fn database_fact(config: &ServiceConfig) -> Result<Fact> {
+    let Some(url) = config.effective_database_url() else {
+        return Ok(Fact::off("database", "DATABASE_URL is not set. Example: sqlite:///./data/app.db"));
+    };
+    let parsed = DatabaseUrl::parse(&url)?;
+    Ok(Fact::on("database", parsed.without_credentials()))
+}
+
+fn cors_fact(config: &ServiceConfig) -> Fact {
+    if config.cors_origins.iter().any(|origin| origin == "*") {
+        Fact::on("cors", "any origin, without credentials; CORS_ORIGINS narrows it")
+    } else {
+        Fact::on("cors", config.cors_origins.join(", "))
+    }
+}
+
+/// What everybody should hear before the first request.
+fn warn_of_weak_secrets(config: &ServiceConfig) {
+    if config.jwt_secret.is_some() && config.has_weak_secret() {
+        tracing::warn!(
+            "JWT_SECRET is a development secret or shorter than {} bytes: anybody who guesses it can be anybody. \
+             Set one made by `openssl rand -base64 48`",
+            crate::base::config::SHORTEST_PRODUCTION_SECRET
+        );
+    }
+    if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
+        tracing::warn!("JWT_SECRET is not set, so the auth routes are not mounted");
+    }
+}
+
+impl Started {
+    /// The engines.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The OpenAPI document, as JSON.
+    #[must_use]
+    pub fn openapi(&self) -> &[u8] {
+        &self.document.json
+    }
+
+    /// The routes alone, without what happens at the edge.
+    pub(super) fn into_router(self) -> Router {
+        self.router
+    }
+
+    pub(super) fn facts(&self) -> (&str, &[Fact]) {
+        (&self.name, &self.facts)
+    }
+
+    /// Opens the door at the configured address.
+    ///
+    /// # Errors
+    /// Where the address can't be had; names it.
+    pub async fn serve(self) -> Result<Running> {
+        let config = self.kernel.config();
+        let address = SocketAddr::new(config.host, config.port);
+        let listener = TcpListener::bind(address).await.map_err(|cause| {
+            Error::unavailable(format!("can't listen on {address}: {cause}; set HOST and PORT to an address that is free"))
+        })?;
+        let address = listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
+        warn_of_weak_secrets(config);
+        let (stop, mut stopped) = watch::channel(false);
+        let limits = Limits::from(config);
+        let kernel = self.kernel.clone();
+        let served = tokio::spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            let drained = server::serve(listener, self.edge, limits, shutdown).await;
+            tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
+        });
+        Ok(Running { kernel, address, stop, served })
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engines.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Lets the requests in flight finish, closes the database, and returns.
+    pub async fn stop(self) {
+        self.kernel.drain();
+        let _ = self.stop.send(true);
+        if let Err(error) = self.served.await {
+            tracing::error!(%error, "the accept loop ended badly");
+        }
+        if let Ok(db) = self.kernel.db() {
+            db.close().await;
+        }
+    }
+
+    /// Serves until the process is told to end (SIGTERM, or Ctrl-C), then stops gracefully.
+    pub(super) async fn until_told_to_stop(self) {
+        let reason = told_to_stop().await;
+        tracing::info!("{reason}: finishing what is under way");
+        self.kernel.drain();
+        if self.kernel.config().production {
+            tokio::time::sleep(DRAIN_NOTICE).await;
+        }
+        self.stop().await;
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_stop() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).expect("the process can listen for signals");
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = tokio::signal::ctrl_c() => "Ctrl-C",
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_stop() -> &'static str {
+    let _ = tokio::signal::ctrl_c().await;
+    "Ctrl-C"
+}

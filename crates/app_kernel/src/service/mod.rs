@@ -1,0 +1,130 @@
+//! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
+
+mod facts;
+mod features;
+mod lifecycle;
+pub mod log;
+mod roles;
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::ApiMethodRouter;
+use axum::Router;
+
+use crate::base::clock::Clock;
+use crate::base::config::ServiceConfig;
+use crate::base::error::Result;
+use crate::kernel::Kernel;
+use crate::store::db::entity::{Entity, EntityDef};
+
+pub use lifecycle::{Running, Started};
+
+/// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.
+///
+/// ```no_run
+/// use app_kernel::prelude::*;
+///
+/// async fn hello() -> &'static str {
+///     "hello"
+/// }
+///
+/// fn main() -> Result<()> {
+///     Service::new("greeter", ServiceConfig::from_env()?).route("/hello", get(hello)).run()
+/// }
+/// ```
+#[must_use = "a service does nothing until it runs"]
+pub struct Service {
+    name: String,
+    version: String,
+    config: ServiceConfig,
+    clock: Clock,
+    entities: Vec<&'static EntityDef>,
+    api: ApiRouter<Kernel>,
+}
+
+impl Service {
+    /// A service of this name, without entities or routes of its own yet.
+    pub fn new(name: impl Into<String>, config: ServiceConfig) -> Self {
+        Service {
+            name: name.into(),
+            version: "0.1.0".to_owned(),
+            config,
+            clock: Clock::system(),
+            entities: Vec::new(),
+            api: ApiRouter::new(),
+        }
+    }
+
+    /// The version that the OpenAPI document tells; `env!("CARGO_PKG_VERSION")` is a good one.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Declares an entity: its table is made and kept at start.
+    pub fn entity<T: Entity>(mut self) -> Self {
+        self.entities.push(T::definition());
+        self
+    }
+
+    /// Answers a path, below the API prefix: `.route("/widgets", post(create).get(list))`. The OpenAPI document describes it from its types.
+    pub fn route(mut self, path: &str, methods: ApiMethodRouter<Kernel>) -> Self {
+        self.api = self.api.api_route(path, methods);
+        self
+    }
+
+    /// Adds the routes of a module, documented ones and plain axum ones alike.
+    pub fn routes(mut self, routes: impl Into<ApiRouter<Kernel>>) -> Self {
+        self.api = self.api.merge(routes);
+        self
+    }
+
+    /// Adds the routes of a module below a path.
+    pub fn nest(mut self, path: &str, routes: impl Into<ApiRouter<Kernel>>) -> Self {
+        self.api = self.api.nest(path, routes.into());
+        self
+    }
+
+    /// Wraps all routes added so far in a tower layer.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: tower::Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+        L::Service: tower::Service<axum::extract::Request, Error: Into<std::convert::Infallible>, Response: axum::response::IntoResponse, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.api = self.api.layer(layer);
+        self
+    }
+
+    /// Another source of the time, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Runs the service in the role that the first argument names, `serve` where there is none. Ends with the process.
+    ///
+    /// # Errors
+    /// Where the start fails; the message is one line that names the cause and the cure.
+    pub fn run(self) -> Result<()> {
+        roles::run(self)
+    }
+
+    /// Opens the database, brings its schema up to date and puts the routes together, for those who own their runtime.
+    ///
+    /// # Errors
+    /// Where the start fails; the message names the cause and the cure.
+    pub async fn start(self) -> Result<Started> {
+        lifecycle::start(self).await
+    }
+
+    /// As [`Service::start`], for those who serve the routes themselves. Without the kernel's accept loop there are no time-outs and no drain.
+    ///
+    /// # Errors
+    /// Where the start fails; the message names the cause and the cure.
+    pub async fn router(self) -> Result<Router> {
+        Ok(self.start().await?.into_router())
+    }
+}

@@ -1,0 +1,119 @@
+//! One binary, several roles: the first argument says which. `serve` where there is none.
+
+use clap::{Parser, Subcommand};
+
+use super::{Service, facts, lifecycle, log};
+use crate::base::error::{Error, Result};
+use crate::feature::auth;
+
+/// What the binary can do.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Serve requests (the default)
+    Serve,
+    /// Bring the database to the schema of the code, then end
+    Migrate {
+        /// Only print the SQL
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+    /// Change what a user may do
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserAction {
+    /// Make a user an administrator
+    Promote {
+        /// The user's e-mail address
+        email: String,
+    },
+    /// Make an administrator a user again
+    Demote {
+        /// The user's e-mail address
+        email: String,
+    },
+}
+
+/// Runs the service in its role, on a runtime of its own.
+pub(super) fn run(service: Service) -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| Error::internal(format!("the runtime can't start: {cause}")))?;
+    runtime.block_on(async {
+        match arguments.role.unwrap_or(Role::Serve) {
+            Role::Serve => serve(service).await,
+            Role::Migrate { plan } => migrate(service, plan).await,
+            Role::Openapi => openapi(service).await,
+            Role::User { action } => user(service, action).await,
+        }
+    })
+}
+
+async fn serve(service: Service) -> Result<()> {
+    let log = log::init(&service.config)?;
+    let started = service.start().await?;
+    let (name, facts) = started.facts();
+    facts::tell(name, facts, log.is_pretty());
+    let running = started.serve().await?;
+    tracing::info!("listening on http://{}", running.address());
+    running.until_told_to_stop().await;
+    Ok(())
+}
+
+async fn migrate(service: Service, plan_only: bool) -> Result<()> {
+    let db = lifecycle::open_for_command(&service).await?;
+    let statements = if plan_only { db.plan_migration().await? } else { db.migrate().await?.statements };
+    db.close().await;
+    for statement in &statements {
+        println!("{statement};");
+    }
+    if statements.is_empty() {
+        println!("-- nothing to do: the database has the schema of the code");
+    }
+    Ok(())
+}
+
+async fn openapi(mut service: Service) -> Result<()> {
+    // The routes of all features, whatever the environment has: a document is made where there is no database too.
+    let folder = std::env::temp_dir().join(format!("app_kernel_openapi_{}", crate::base::id::new_id()));
+    service.config.database_url = Some(crate::base::secret::Secret::new(format!("sqlite:///{}/app.db", folder.display())));
+    service.config = service.config.dev_defaults();
+    let started = service.start().await?;
+    let document = started.openapi().to_vec();
+    if let Ok(db) = started.kernel().db() {
+        db.close().await;
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+    println!("{}", String::from_utf8_lossy(&document));
+    Ok(())
+}
+
+async fn user(service: Service, action: UserAction) -> Result<()> {
+    let db = lifecycle::open_for_command(&service).await?;
+    db.migrate().await?;
+    match &action {
+        UserAction::Promote { email } => {
+            auth::promote(&db, email).await?;
+            println!("{email} is an administrator");
+        }
+        UserAction::Demote { email } => {
+            auth::demote(&db, email).await?;
+            println!("{email} is a user");
+        }
+    }
+    db.close().await;
+    Ok(())
+}

@@ -1,0 +1,520 @@
+//! MySQL 8 and MariaDB through mysql_async.
+//!
+//! What is always true: a connection goes back to the pool outside of any transaction and with nothing under way, or it is
+//! closed. It is never reset on its way, which would cost a round trip and its prepared statements. A statement that failed
+//! inside a transaction makes it impossible to commit: after a deadlock the server has rolled back everything before it.
+
+mod connect;
+mod error;
+mod row;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::Offset;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Params, Pool, Value as Sql};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+pub use row::RowRef;
+
+use super::finish::to_the_end;
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
+use crate::store::db::dialect::MySql;
+
+/// How much longer than the server we wait for a statement, so that it is the server who ends it.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a connection that is given up may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A pool of connections.
+pub(crate) struct Driver {
+    pool: Pool,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connect: Duration,
+    statement: Duration,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MySql")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
+        let pool = connect::pool(url, options).await?;
+        let limits = Limits {
+            connect: options.connect_timeout,
+            statement: options.statement_timeout,
+        };
+        Ok(Driver { pool, limits })
+    }
+
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        &MySql
+    }
+
+    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        let mut lease = self.lease(Stage::None).await?;
+        to_the_end(async move { operation.run(&mut lease.session()).await }).await
+    }
+
+    pub(crate) async fn write<O: Operation>(
+        &self,
+        operation: Arc<O>,
+    ) -> Result<O::Output, DbError> {
+        let is_one_statement = operation.is_one_statement(MySql.backend());
+        let mut lease = self
+            .lease(if is_one_statement {
+                Stage::None
+            } else {
+                Stage::Wanted
+            })
+            .await?;
+        to_the_end(async move {
+            match operation.run(&mut lease.session()).await {
+                Ok(output) => lease.commit().await.map(|()| output),
+                Err(error) => {
+                    lease.rollback().await;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
+        Ok(Transaction {
+            lease: Some(self.lease(Stage::Wanted).await?),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        match timeout(
+            self.limits.statement + GRACE,
+            self.pool.clone().disconnect(),
+        )
+        .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "closing the MySQL pool failed"),
+            Err(_) => {
+                tracing::warn!("a MySQL connection was still in use when the pool was closed")
+            }
+        }
+    }
+
+    async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
+        let connection = timeout(self.limits.connect, self.pool.get_conn()).await;
+        let connection =
+            connection.map_err(|_| DbError::Away("no connection became free in time".into()))?;
+        let connection = connection.map_err(error::from_connecting)?;
+        Ok(Lease {
+            connection: Some(connection),
+            stage,
+            is_busy: false,
+            limits: self.limits,
+        })
+    }
+}
+
+/// How far the transaction of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// There is none: each statement commits itself.
+    None,
+    /// The next statement is to open it.
+    Wanted,
+    /// It is open.
+    Open,
+    /// A statement failed: it can only be rolled back.
+    Failed,
+}
+
+/// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
+struct Lease {
+    /// None only while it is being dropped.
+    connection: Option<Conn>,
+    stage: Stage,
+    /// An answer is awaited; where it was not, nobody knows what the server is doing.
+    is_busy: bool,
+    limits: Limits,
+}
+
+impl Lease {
+    fn session(&mut self) -> super::Session<'_> {
+        super::Session::MySql(Session { lease: self })
+    }
+
+    fn connection(&mut self) -> &mut Conn {
+        self.connection.as_mut().expect("only the drop takes it")
+    }
+
+    /// Runs a statement; in a transaction, its failure is remembered.
+    async fn statement(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
+    ) -> Result<u64, DbError> {
+        let params = to_params(params)?;
+        self.begin_where_wanted().await?;
+        let limit = self.limits.statement + GRACE;
+        self.is_busy = true;
+        let outcome = match timeout(limit, execute(self.connection(), sql, params, on_row)).await {
+            Err(_) => Err(Fault::Silence(limit)),
+            Ok(outcome) => {
+                self.is_busy = matches!(&outcome, Err(Fault::MySql(error)) if error::is_end_of_connection(error));
+                outcome
+            }
+        };
+        outcome.map_err(|fault| self.failed(fault))
+    }
+
+    async fn begin_where_wanted(&mut self) -> Result<(), DbError> {
+        self.check_usable()?;
+        if self.stage == Stage::Wanted {
+            self.plain("START TRANSACTION", Some(self.limits.statement + GRACE))
+                .await
+                .map_err(|fault| self.failed(fault))?;
+            self.stage = Stage::Open;
+        }
+        Ok(())
+    }
+
+    /// Sends text without parameters, as it is.
+    async fn plain(&mut self, sql: &str, limit: Option<Duration>) -> Result<(), Fault> {
+        self.is_busy = true;
+        let exchange = self.connection().query_drop(sql);
+        let outcome = match limit {
+            Some(limit) => timeout(limit, exchange)
+                .await
+                .map_err(|_| Fault::Silence(limit))?,
+            None => exchange.await,
+        };
+        self.is_busy = matches!(&outcome, Err(error) if error::is_end_of_connection(error));
+        Ok(outcome?)
+    }
+
+    async fn commit(&mut self) -> Result<(), DbError> {
+        match self.stage {
+            Stage::None | Stage::Wanted => Ok(()),
+            Stage::Failed => {
+                self.rollback().await;
+                Err(failed_before())
+            }
+            Stage::Open => match self
+                .plain("COMMIT", Some(self.limits.statement + GRACE))
+                .await
+            {
+                Ok(()) => {
+                    self.stage = Stage::None;
+                    Ok(())
+                }
+                Err(fault) => {
+                    let error = self.failed(fault);
+                    self.rollback().await;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// Where this fails, the connection is not used again.
+    async fn rollback(&mut self) {
+        if matches!(self.stage, Stage::Open | Stage::Failed) && !self.is_busy {
+            match self.plain("ROLLBACK", Some(self.limits.connect)).await {
+                Ok(()) => self.stage = Stage::None,
+                Err(fault) => {
+                    self.is_busy = true;
+                    tracing::debug!(error = ?fault.into_error(), "a rollback failed; its connection is closed");
+                }
+            }
+        }
+    }
+
+    fn check_usable(&self) -> Result<(), DbError> {
+        if self.is_busy {
+            return Err(DbError::Away(
+                "the connection was given up after a statement without an answer".into(),
+            ));
+        }
+        if self.stage == Stage::Failed {
+            Err(failed_before())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn failed(&mut self, fault: Fault) -> DbError {
+        // What we could not decode did not fail on the server.
+        if self.stage != Stage::None && !matches!(fault, Fault::Decode(_)) {
+            self.stage = Stage::Failed;
+        }
+        fault.into_error()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let is_open = matches!(self.stage, Stage::Open | Stage::Failed);
+        if !self.is_busy && !is_open {
+            return; // and so back to the pool
+        }
+        // Without a runtime the process ends, and the server rolls back.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.is_busy {
+            runtime.spawn(timeout(GOODBYE, connection.disconnect()));
+        } else {
+            let mut lease = Lease {
+                connection: Some(connection),
+                stage: self.stage,
+                is_busy: false,
+                limits: self.limits,
+            };
+            runtime.spawn(async move { lease.rollback().await });
+        }
+    }
+}
+
+/// Why a statement gave no result.
+enum Fault {
+    MySql(mysql_async::Error),
+    Decode(DecodeError),
+    Silence(Duration),
+}
+
+impl Fault {
+    fn into_error(self) -> DbError {
+        match self {
+            Fault::MySql(error) => error::from_mysql(error),
+            Fault::Decode(error) => DbError::Decode(error),
+            Fault::Silence(limit) => {
+                DbError::Away(format!("no answer to a statement within {limit:?}").into())
+            }
+        }
+    }
+}
+
+impl From<mysql_async::Error> for Fault {
+    fn from(error: mysql_async::Error) -> Self {
+        Fault::MySql(error)
+    }
+}
+
+fn failed_before() -> DbError {
+    DbError::Other("an earlier statement of this transaction failed".into())
+}
+
+async fn execute(
+    connection: &mut Conn,
+    sql: &str,
+    params: Params,
+    mut on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
+) -> Result<u64, Fault> {
+    let mut result = connection.exec_iter(sql, params).await?;
+    let touched = result.affected_rows();
+    let mut undecodable = None;
+    // Read to the end whatever happens: what is left unread would lie in the way of the next statement.
+    while let Some(row) = result.next().await? {
+        if undecodable.is_none() {
+            undecodable = on_row(&RowRef(&row)).err();
+        }
+    }
+    result.drop_result().await?;
+    undecodable.map_or(Ok(touched), |error| Err(Fault::Decode(error)))
+}
+
+fn to_params(values: &[Value]) -> Result<Params, DbError> {
+    if values.is_empty() {
+        return Ok(Params::Empty);
+    }
+    values
+        .iter()
+        .map(to_sql)
+        .collect::<Result<_, _>>()
+        .map(Params::Positional)
+}
+
+fn to_sql(value: &Value) -> Result<Sql, DbError> {
+    Ok(match value {
+        Value::Null => Sql::NULL,
+        Value::Bool(b) => Sql::Int(i64::from(*b)),
+        Value::Int(n) => Sql::Int(*n),
+        Value::Float(x) if x.is_finite() => Sql::Double(*x),
+        Value::Float(_) => return Err(unfit("a number that is not finite does not fit MySQL")),
+        Value::Text(text) => Sql::Bytes(text.as_bytes().to_vec()),
+        Value::Bytes(bytes) => Sql::Bytes(bytes.clone()),
+        Value::Timestamp(at) => {
+            let at = Offset::UTC.to_datetime(*at);
+            let time = at.time();
+            to_date(at.date(), time)?
+        }
+        Value::Date(date) => to_date(*date, jiff::civil::Time::midnight())?,
+        Value::Time(time) => {
+            let [hour, minute, second] = clock(*time);
+            Sql::Time(false, 0, hour, minute, second, micros(*time))
+        }
+        Value::Json(json) => Sql::Bytes(json.to_string().into_bytes()),
+    })
+}
+
+fn to_date(date: jiff::civil::Date, time: jiff::civil::Time) -> Result<Sql, DbError> {
+    let year = u16::try_from(date.year()).ok().filter(|year| *year > 0);
+    let year = year.ok_or_else(|| unfit("a day before the year 1 does not fit MySQL"))?;
+    let [hour, minute, second] = clock(time);
+    Ok(Sql::Date(
+        year,
+        date.month() as u8,
+        date.day() as u8,
+        hour,
+        minute,
+        second,
+        micros(time),
+    ))
+}
+
+fn clock(time: jiff::civil::Time) -> [u8; 3] {
+    [time.hour(), time.minute(), time.second()].map(|part| part as u8)
+}
+
+fn micros(time: jiff::civil::Time) -> u32 {
+    time.subsec_nanosecond() as u32 / 1000
+}
+
+fn unfit(problem: &'static str) -> DbError {
+    DbError::Unfit(problem.into())
+}
+
+/// A connection for the length of one operation.
+pub(crate) struct Session<'a> {
+    lease: &'a mut Lease,
+}
+
+impl Session<'_> {
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        &MySql
+    }
+
+    pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        self.lease.statement(sql, params, |_| Ok(())).await
+    }
+
+    pub(crate) async fn query<T: Send>(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        mut decode: impl FnMut(&super::RowRef<'_>) -> Result<T, DecodeError> + Send,
+    ) -> Result<Vec<T>, DbError> {
+        let mut rows = Vec::new();
+        let on_row = |row: &RowRef<'_>| {
+            rows.push(decode(&super::RowRef::MySql(RowRef(row.0)))?);
+            Ok(())
+        };
+        self.lease.statement(sql, params, on_row).await?;
+        Ok(rows)
+    }
+
+    /// Without a time limit: an index over a large table takes as long as it takes. MySQL commits before and after DDL,
+    /// whatever transaction is open.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        let lease = &mut *self.lease;
+        lease.begin_where_wanted().await?;
+        let limit = Some(lease.limits.statement + GRACE);
+        let no_limit = connect::statement_limit(Duration::ZERO);
+        lease
+            .plain(&no_limit, limit)
+            .await
+            .map_err(|fault| lease.failed(fault))?;
+        let outcome = lease.plain(sql, None).await;
+        if !lease.is_busy {
+            let restored = connect::statement_limit(lease.limits.statement);
+            if let Err(fault) = lease.plain(&restored, limit).await {
+                lease.is_busy = true; // without its limit, the connection is not used again
+                return Err(lease.failed(fault));
+            }
+        }
+        outcome.map_err(|fault| lease.failed(fault))
+    }
+}
+
+/// A transaction held by a caller.
+pub(crate) struct Transaction {
+    /// None once an operation was cut off: it ends in the background, and the transaction is rolled back.
+    lease: Option<Lease>,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("stage", &self.lease.as_ref().map(|lease| lease.stage))
+            .finish()
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
+        let mut lease = self.lease.take().ok_or_else(cut_off)?;
+        let (lease, outcome) = to_the_end(async move {
+            let outcome = operation.run(&mut lease.session()).await;
+            (lease, outcome)
+        })
+        .await;
+        self.lease = Some(lease);
+        outcome
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
+        let mut lease = self.lease.take().ok_or_else(cut_off)?;
+        to_the_end(async move { lease.commit().await }).await
+    }
+
+    pub(crate) async fn rollback(mut self) {
+        if let Some(mut lease) = self.lease.take() {
+            to_the_end(async move { lease.rollback().await }).await;
+        }
+    }
+}
+
+fn cut_off() -> DbError {
+    DbError::Other("an operation of this transaction was cut off; it is rolled back".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_their_meaning_as_parameters() {
+        let at: jiff::Timestamp = "1969-12-31T23:59:59.999999Z".parse().expect("a time");
+        let sent = |value: Value| {
+            to_sql(&value).map_err(|error| crate::base::error::Error::from(error).to_string())
+        };
+        assert_eq!(
+            sent(Value::Timestamp(at)),
+            Ok(Sql::Date(1969, 12, 31, 23, 59, 59, 999_999))
+        );
+        assert_eq!(sent(Value::Bool(true)), Ok(Sql::Int(1)));
+        let time: jiff::civil::Time = "12:30:00.000001".parse().expect("a time");
+        assert_eq!(
+            sent(Value::Time(time)),
+            Ok(Sql::Time(false, 0, 12, 30, 0, 1))
+        );
+        let unfit = Err("a value does not fit its column".to_owned());
+        assert_eq!(sent(Value::Float(f64::INFINITY)), unfit);
+        assert_eq!(sent(Value::Date(jiff::civil::date(-1, 1, 1))), unfit);
+    }
+}

@@ -1,0 +1,482 @@
+//! PostgreSQL through tokio-postgres and deadpool.
+//!
+//! What is always true: a connection goes back to the pool outside of any transaction and with nothing under way, or it is
+//! closed. A transaction costs no round trip to begin: BEGIN is sent together with its first statement. A statement that
+//! failed inside a transaction makes it impossible to commit, since PostgreSQL answers such a COMMIT with a silent rollback.
+
+mod connect;
+mod error;
+mod params;
+mod row;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use futures_util::TryStreamExt;
+use futures_util::future::join;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Statement};
+
+pub use row::RowRef;
+
+use self::params::Param;
+use super::finish::to_the_end;
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
+use crate::store::db::dialect::Postgres;
+
+/// How many prepared statements a connection keeps. Where there are more, it starts afresh: simple, and rare.
+const MOST_STATEMENTS: usize = 512;
+/// How much longer than the server we wait for a statement, so that it is the server who ends it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A pool of connections.
+pub(crate) struct Driver {
+    pool: Pool,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connect: Duration,
+    statement: Duration,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres")
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
+        let pool = connect::pool(url, options)?;
+        connect::check(&pool, url, options).await?;
+        let limits = Limits {
+            connect: options.connect_timeout,
+            statement: options.statement_timeout,
+        };
+        Ok(Driver { pool, limits })
+    }
+
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        &Postgres
+    }
+
+    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        let mut lease = self.lease(Stage::None).await?;
+        to_the_end(async move { operation.run(&mut lease.session()).await }).await
+    }
+
+    pub(crate) async fn write<O: Operation>(
+        &self,
+        operation: Arc<O>,
+    ) -> Result<O::Output, DbError> {
+        let is_one_statement = operation.is_one_statement(Postgres.backend());
+        let mut lease = self
+            .lease(if is_one_statement {
+                Stage::None
+            } else {
+                Stage::Wanted
+            })
+            .await?;
+        to_the_end(async move {
+            match operation.run(&mut lease.session()).await {
+                Ok(output) => lease.commit().await.map(|()| output),
+                Err(error) => {
+                    lease.rollback().await;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
+        Ok(Transaction {
+            lease: Some(self.lease(Stage::Wanted).await?),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close();
+        // Connections that are in use close as they come back; deadpool tells nobody when.
+        let all_are_back = async {
+            while self.pool.status().size > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(self.limits.statement + GRACE, all_are_back)
+            .await
+            .is_err()
+        {
+            tracing::warn!("a PostgreSQL connection was still in use when the pool was closed");
+        }
+    }
+
+    async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
+        let connection = self.pool.get().await.map_err(error::from_pool)?;
+        let is_due = Object::metrics(&connection).recycle_count % 64 == 0; // counting takes a walk
+        if is_due && connection.statement_cache.size() > MOST_STATEMENTS {
+            connection.statement_cache.clear();
+        }
+        Ok(Lease {
+            connection: Some(connection),
+            stage,
+            is_busy: false,
+            limits: self.limits,
+        })
+    }
+}
+
+/// How far the transaction of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// There is none: each statement commits itself.
+    None,
+    /// The next statement is to open it.
+    Wanted,
+    /// It is open.
+    Open,
+    /// A statement failed: it can only be rolled back.
+    Failed,
+}
+
+/// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
+struct Lease {
+    /// None only while it is being dropped.
+    connection: Option<Object>,
+    stage: Stage,
+    /// An answer is awaited; where it was not, nobody knows what the server is doing.
+    is_busy: bool,
+    limits: Limits,
+}
+
+impl Lease {
+    fn session(&mut self) -> super::Session<'_> {
+        super::Session::Postgres(Session { lease: self })
+    }
+
+    fn connection(&self) -> &Object {
+        self.connection.as_ref().expect("only the drop takes it")
+    }
+
+    fn client(&self) -> &Client {
+        self.connection()
+    }
+
+    /// Runs a statement; in a transaction, its failure is remembered.
+    async fn statement(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        mut on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
+    ) -> Result<u64, DbError> {
+        self.check_usable()?;
+        match self.attempt(sql, params, &mut on_row).await {
+            Err(Fault::Postgres(error)) if error::is_stale_statement(&error) => {
+                // The table was changed since the statement was prepared. Nothing has been done.
+                drop(self.connection().statement_cache.remove(sql, &[]));
+                if self.stage == Stage::None {
+                    self.attempt(sql, params, &mut on_row)
+                        .await
+                        .map_err(|fault| self.failed(fault))
+                } else {
+                    self.stage = Stage::Failed;
+                    Err(DbError::TryAgain(Box::new(error)))
+                }
+            }
+            outcome => outcome.map_err(|fault| self.failed(fault)),
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
+    ) -> Result<u64, Fault> {
+        self.is_busy = true;
+        let limit = self.limits.statement + GRACE;
+        let exchange = async {
+            let statement = self.prepare(sql).await?;
+            let execution = execute(self.client(), &statement, params, on_row);
+            if self.stage != Stage::Wanted {
+                return Ok((false, execution.await?));
+            }
+            // Both are on their way before the first answer is back; the server takes them in this order.
+            // BEGIN on an idle connection can fail only with the connection.
+            let (begun, executed) = join(self.client().batch_execute("BEGIN"), execution).await;
+            begun?;
+            Ok((true, executed?))
+        };
+        let outcome = timeout(limit, exchange)
+            .await
+            .map_err(|_| Fault::Silence(limit))?;
+        self.is_busy = false;
+        if self.stage == Stage::Wanted && matches!(outcome, Ok((true, _)) | Err(Fault::Decode(_))) {
+            self.stage = Stage::Open;
+        }
+        outcome.map(|(_, touched)| touched)
+    }
+
+    async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        self.connection().prepare_cached(sql).await
+    }
+
+    /// Sends text without parameters, as it is.
+    async fn plain(&mut self, sql: &str, limit: Option<Duration>) -> Result<(), Fault> {
+        self.is_busy = true;
+        let exchange = self.client().batch_execute(sql);
+        let outcome = match limit {
+            Some(limit) => timeout(limit, exchange)
+                .await
+                .map_err(|_| Fault::Silence(limit))?,
+            None => exchange.await,
+        };
+        self.is_busy = false;
+        Ok(outcome?)
+    }
+
+    async fn commit(&mut self) -> Result<(), DbError> {
+        match self.stage {
+            Stage::None | Stage::Wanted => Ok(()),
+            Stage::Failed => {
+                self.rollback().await;
+                Err(failed_before())
+            }
+            Stage::Open => {
+                let outcome = self
+                    .plain("COMMIT", Some(self.limits.statement + GRACE))
+                    .await;
+                // Whatever was answered, the transaction is over; without an answer, the connection is closed.
+                self.stage = Stage::None;
+                outcome.map_err(Fault::into_error)
+            }
+        }
+    }
+
+    /// Where this fails, the connection is not used again.
+    async fn rollback(&mut self) {
+        if matches!(self.stage, Stage::Open | Stage::Failed) && !self.is_busy {
+            match self.plain("ROLLBACK", Some(self.limits.connect)).await {
+                Ok(()) => self.stage = Stage::None,
+                Err(fault) => {
+                    self.is_busy = true;
+                    tracing::debug!(error = ?fault.into_error(), "a rollback failed; its connection is closed");
+                }
+            }
+        }
+    }
+
+    fn check_usable(&self) -> Result<(), DbError> {
+        if self.is_busy {
+            return Err(DbError::Away(
+                "the connection was given up after a statement without an answer".into(),
+            ));
+        }
+        if self.stage == Stage::Failed {
+            Err(failed_before())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn failed(&mut self, fault: Fault) -> DbError {
+        // What we could not decode did not fail on the server.
+        if self.stage != Stage::None && !matches!(fault, Fault::Decode(_)) {
+            self.stage = Stage::Failed;
+        }
+        fault.into_error()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if self.is_busy {
+            drop(Object::take(connection));
+        } else if matches!(self.stage, Stage::Open | Stage::Failed) {
+            let Ok(runtime) = Handle::try_current() else {
+                drop(Object::take(connection));
+                return;
+            };
+            let mut lease = Lease {
+                connection: Some(connection),
+                stage: self.stage,
+                is_busy: false,
+                limits: self.limits,
+            };
+            runtime.spawn(async move { lease.rollback().await });
+        }
+    }
+}
+
+/// Why a statement gave no result.
+enum Fault {
+    Postgres(tokio_postgres::Error),
+    Decode(DecodeError),
+    Silence(Duration),
+}
+
+impl Fault {
+    fn into_error(self) -> DbError {
+        match self {
+            Fault::Postgres(error) => error::from_postgres(error),
+            Fault::Decode(error) => DbError::Decode(error),
+            Fault::Silence(limit) => {
+                DbError::Away(format!("no answer to a statement within {limit:?}").into())
+            }
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Fault::Postgres(error)
+    }
+}
+
+fn failed_before() -> DbError {
+    DbError::Other("an earlier statement of this transaction failed".into())
+}
+
+async fn execute(
+    client: &Client,
+    statement: &Statement,
+    params: &[Value],
+    on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
+) -> Result<u64, Fault> {
+    if statement.columns().is_empty() {
+        return Ok(client
+            .execute_raw(statement, params.iter().map(Param))
+            .await?);
+    }
+    let mut rows = pin!(
+        client
+            .query_raw(statement, params.iter().map(Param))
+            .await?
+    );
+    while let Some(row) = rows.try_next().await? {
+        on_row(&RowRef(&row)).map_err(Fault::Decode)?;
+    }
+    Ok(rows.rows_affected().unwrap_or(0))
+}
+
+/// A connection for the length of one operation.
+pub(crate) struct Session<'a> {
+    lease: &'a mut Lease,
+}
+
+impl Session<'_> {
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        &Postgres
+    }
+
+    pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        self.lease.statement(sql, params, |_| Ok(())).await
+    }
+
+    pub(crate) async fn query<T: Send>(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        mut decode: impl FnMut(&super::RowRef<'_>) -> Result<T, DecodeError> + Send,
+    ) -> Result<Vec<T>, DbError> {
+        let mut rows = Vec::new();
+        let on_row = |row: &RowRef<'_>| {
+            rows.push(decode(&super::RowRef::Postgres(RowRef(row.0)))?);
+            Ok(())
+        };
+        self.lease.statement(sql, params, on_row).await?;
+        Ok(rows)
+    }
+
+    /// Without a time limit: an index over a large table takes as long as it takes.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        let lease = &mut *self.lease;
+        lease.check_usable()?;
+        let limit = Some(lease.limits.statement + GRACE);
+        if lease.stage == Stage::Wanted {
+            lease
+                .plain("BEGIN", limit)
+                .await
+                .map_err(|fault| lease.failed(fault))?;
+            lease.stage = Stage::Open;
+        }
+        lease
+            .plain("SET statement_timeout = 0", limit)
+            .await
+            .map_err(|fault| lease.failed(fault))?;
+        let outcome = lease
+            .plain(sql, None)
+            .await
+            .map_err(|fault| lease.failed(fault));
+        // Prepared statements may speak of columns that are gone.
+        if let Some(pool) = Object::pool(lease.connection()) {
+            pool.manager().statement_caches.clear();
+        }
+        if lease.stage != Stage::Failed {
+            let restored = format!(
+                "SET statement_timeout = {}",
+                lease.limits.statement.as_millis()
+            );
+            let restored = lease
+                .plain(&restored, limit)
+                .await
+                .map_err(|fault| lease.failed(fault));
+            if let (Ok(()), Err(error)) = (&outcome, restored) {
+                return Err(error);
+            }
+        }
+        outcome
+    }
+}
+
+/// A transaction held by a caller.
+pub(crate) struct Transaction {
+    /// None once an operation was cut off: it ends in the background, and the transaction is rolled back.
+    lease: Option<Lease>,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("stage", &self.lease.as_ref().map(|lease| lease.stage))
+            .finish()
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
+        let mut lease = self.lease.take().ok_or_else(cut_off)?;
+        let (lease, outcome) = to_the_end(async move {
+            let outcome = operation.run(&mut lease.session()).await;
+            (lease, outcome)
+        })
+        .await;
+        self.lease = Some(lease);
+        outcome
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
+        let mut lease = self.lease.take().ok_or_else(cut_off)?;
+        to_the_end(async move { lease.commit().await }).await
+    }
+
+    pub(crate) async fn rollback(mut self) {
+        if let Some(mut lease) = self.lease.take() {
+            to_the_end(async move { lease.rollback().await }).await;
+        }
+    }
+}
+
+fn cut_off() -> DbError {
+    DbError::Other("an operation of this transaction was cut off; it is rolled back".into())
+}

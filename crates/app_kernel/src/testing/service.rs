@@ -1,0 +1,127 @@
+//! A real server for a test: on a free port, with a database of its own and a clock that the test moves.
+
+use std::time::Duration;
+
+use super::client::Client;
+use super::databases::TestDatabase;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::config::{LogFormat, ServiceConfig};
+use crate::base::secret::Secret;
+use crate::kernel::Kernel;
+use crate::service::{Running, Service};
+
+/// The password that [`TestService::sign_up`] gives everybody.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A service under test. Stops when dropped.
+///
+/// ```no_run
+/// # use app_kernel::prelude::*;
+/// # use app_kernel::testing::TestService;
+/// # async fn example() {
+/// let service = TestService::start(|config| Service::new("greeter", config)).await;
+/// let ann = service.sign_up("ann").await;
+/// ann.get("/auth/me").await.expect(200);
+/// # }
+/// ```
+pub struct TestService {
+    running: Option<Running>,
+    clock: Clock,
+    database: TestDatabase,
+}
+
+impl TestService {
+    /// Starts a service on a fresh SQLite file.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn start(build: impl FnOnce(ServiceConfig) -> Service) -> Self {
+        Self::start_on(TestDatabase::sqlite().await, build).await
+    }
+
+    /// Starts a service on a database that is there, so that a test can run on each of them, or start twice on one.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn start_on(database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
+        let clock = Clock::manual(Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default());
+        let config = ServiceConfig {
+            port: 0,
+            database_url: Some(database.url().clone()),
+            jwt_secret: Some(Secret::new("a secret of the tests, long enough for all")),
+            allow_self_signup: true,
+            shutdown_timeout: Duration::from_secs(5),
+            log_format: Some(LogFormat::Json),
+            ..ServiceConfig::default()
+        };
+        let service = build(config).clock(clock.clone());
+        let started = service.start().await.unwrap_or_else(|error| panic!("the service does not start: {error:?}"));
+        let running = started.serve().await.unwrap_or_else(|error| panic!("the service does not listen: {error:?}"));
+        TestService { running: Some(running), clock, database }
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs until it is stopped")
+    }
+
+    /// Where it listens: `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.running().address())
+    }
+
+    /// The engines.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        self.running().kernel()
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// Moves the service's clock.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Somebody without credentials.
+    #[must_use]
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.url())
+    }
+
+    /// A new user, signed in; the address is `{name}@example.com`.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub async fn sign_up(&self, name: &str) -> Client {
+        let client = self.anonymous();
+        let email = format!("{name}@example.com");
+        let registration = serde_json::json!({ "email": email, "password": PASSWORD, "name": name });
+        client.post("/auth/register", registration).await.expect(201);
+        self.sign_in(name).await
+    }
+
+    /// A user who is there, signed in once more.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub async fn sign_in(&self, name: &str) -> Client {
+        let client = self.anonymous();
+        let credentials = serde_json::json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
+        let tokens = client.post("/auth/login", credentials).await.expect(200).json();
+        let token = tokens["access_token"].as_str().expect("a login answers a token");
+        client.with_token(token)
+    }
+
+    /// Stops gracefully and gives the database back, for a second start.
+    pub async fn stop(mut self) -> TestDatabase {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        self.database.clone()
+    }
+}

@@ -1,0 +1,265 @@
+//! What happens to every request, around the router, in one service: where it comes from, its id, who asks, limits, panics, and on the way
+//! back the headers, the compression and the line in the log. Whatever the router does, an answer leaves with all of them.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{Method, Request, StatusCode};
+use axum::response::Response;
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body::Body as HttpBody;
+use tower::Service;
+
+use super::identity::Authenticate;
+use super::middleware::cors::{self, Cors, Grant};
+use super::middleware::limits::{BodyLimits, LimitedBody};
+use super::middleware::request_log::{ExchangeSlot, NoteRoute, RequestLine};
+use super::middleware::security_headers::SecurityHeaders;
+use super::middleware::{catch_panic, client_address::TrustedProxies, compression, limits, request_id};
+use super::reply::{complete, problem};
+use crate::base::caller::Caller;
+use crate::base::config::ServiceConfig;
+use crate::base::error::{Error, Result};
+
+pub use super::middleware::client_address::ClientAddress;
+pub use super::middleware::request_id::RequestId;
+
+/// When the request arrived. For durations only: the time of day comes from the clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived(pub Instant);
+
+/// What the configuration says about requests, in the form that costs least per request.
+#[derive(Debug, Clone)]
+pub struct EdgeRules {
+    cors: Cors,
+    security_headers: SecurityHeaders,
+    trusted_proxies: TrustedProxies,
+    body: BodyLimits,
+    secret_paths: Vec<String>,
+}
+
+impl EdgeRules {
+    /// Reads the configuration once.
+    ///
+    /// # Errors
+    /// Where `TRUSTED_PROXIES` names what is no network.
+    pub fn from_config(config: &ServiceConfig) -> Result<Self> {
+        let cors = Cors::new(&config.cors_origins, config.cors_credentials);
+        let mut secret_paths = vec!["/auth".to_owned()];
+        if !config.api_prefix.is_empty() {
+            secret_paths.push(format!("{}/auth", config.api_prefix));
+        }
+        Ok(EdgeRules {
+            security_headers: SecurityHeaders::new(cors.allows_any()),
+            cors,
+            trusted_proxies: TrustedProxies::parse(&config.trusted_proxies)?,
+            body: BodyLimits { max_bytes: config.max_body_bytes as u64, timeout: config.body_timeout },
+            secret_paths,
+        })
+    }
+
+    /// Whether answers from here hold tokens: they are neither stored nor compressed.
+    fn is_secret(&self, path: &str) -> bool {
+        let is_below = |base: &String| path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.secret_paths.iter().any(is_below)
+    }
+}
+
+/// The service around a router. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    router: Router,
+    rules: Arc<EdgeRules>,
+    authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+impl Edge {
+    /// Puts the edge around `router`, whose state is given already. Without `authenticate` every caller is anonymous.
+    #[must_use]
+    pub fn new(router: Router, rules: Arc<EdgeRules>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
+        catch_panic::install_hook();
+        let router = if router.has_routes() { router.route_layer(NoteRoute) } else { router };
+        Edge(Arc::new(Inner { router, rules, authenticate }))
+    }
+}
+
+impl<B> Service<Request<B>> for Edge
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { Ok(inner.answer(request).await) })
+    }
+}
+
+/// What is kept of a request for its answer.
+struct Visit {
+    line: RequestLine,
+    grant: Grant,
+    over_tls: bool,
+    is_secret: bool,
+    accepts_gzip: bool,
+}
+
+impl Inner {
+    async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut visit = self.receive(&mut parts);
+        let response = if cors::is_preflight(&parts.method, &parts.headers) {
+            visit.grant.preflight(&parts.headers)
+        } else if let Some(error) = limits::refusal(&parts, &self.rules.body) {
+            problem(&error, Some(visit.line.request_id.as_str()))
+        } else {
+            self.ask_router(parts, body, &mut visit).await
+        };
+        self.send_off(response, visit)
+    }
+
+    /// Takes in what the head says.
+    fn receive(&self, parts: &mut Parts) -> Visit {
+        let arrived = Instant::now();
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+        let (client, over_tls) = self.rules.trusted_proxies.client(peer, &parts.headers);
+        let request_id = RequestId::take(&mut parts.headers);
+        parts.extensions.insert(request_id.clone());
+        parts.extensions.insert(ClientAddress(client));
+        parts.extensions.insert(Arrived(arrived));
+        Visit {
+            grant: self.rules.cors.grant(&parts.headers),
+            over_tls,
+            is_secret: self.rules.is_secret(parts.uri.path()),
+            accepts_gzip: compression::accepts_gzip(&parts.headers),
+            line: RequestLine::new(parts.method.clone(), request_id, client, arrived),
+        }
+    }
+
+    async fn ask_router<B>(&self, mut parts: Parts, body: B, visit: &mut Visit) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let line = &mut visit.line;
+        let exchange = line.exchange.clone();
+        parts.extensions.insert(ExchangeSlot(exchange.clone()));
+        let caller_slot = &mut line.caller;
+        let request_id = line.request_id.as_str();
+        let answered = catch_panic::catch(async {
+            let caller = self.identify(&mut parts).await.in_request(request_id);
+            *caller_slot = Some(caller.clone());
+            parts.extensions.insert(caller);
+            let request = self.limit(parts, body, &exchange);
+            let Ok(response) = self.router.clone().call(request).await;
+            response
+        });
+        let response = match answered.await {
+            Ok(response) => response,
+            Err(panic) => {
+                tracing::error!(request_id, place = panic.place, "a handler panicked: {}", panic.message);
+                problem(&Error::internal("something unexpected happened; it is in the log under this request's id"), Some(request_id))
+            }
+        };
+        match exchange.body().get() {
+            Some(failure) if !response.status().is_success() => problem(&failure.error(&self.rules.body), Some(request_id)),
+            _ => with_words(response, request_id),
+        }
+    }
+
+    async fn identify(&self, parts: &mut Parts) -> Caller {
+        match &self.authenticate {
+            Some(authenticate) if authenticate.has_credentials(&parts.headers) => authenticate.authenticate(parts).await,
+            _ => Caller::anonymous(),
+        }
+    }
+
+    fn limit<B>(&self, parts: Parts, body: B, exchange: &Arc<super::middleware::request_log::Exchange>) -> Request<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Request::from_parts(parts, Body::empty());
+        }
+        let mut request = Request::from_parts(parts, Body::new(LimitedBody::new(body, &self.rules.body, exchange.clone())));
+        // Ours is the limit, not axum's of 2 MB.
+        DefaultBodyLimit::disable().apply(&mut request);
+        request
+    }
+
+    /// Gives an answer what every answer has.
+    fn send_off(&self, response: Response, visit: Visit) -> Response {
+        let Visit { line, grant, over_tls, is_secret, accepts_gzip } = visit;
+        let is_head = line.method == Method::HEAD;
+        let response = complete(response, line.request_id.as_str());
+        let mut response = if is_secret || is_head { response } else { compression::compress(response, accepts_gzip) };
+        let headers = response.headers_mut();
+        headers.reserve(12);
+        headers.insert(&request_id::X_REQUEST_ID, line.request_id.header());
+        grant.apply(headers);
+        self.rules.security_headers.apply(headers, over_tls, is_secret);
+        if is_head && !response.body().is_end_stream() {
+            *response.body_mut() = Body::empty();
+        }
+        line.write(response.status().as_u16(), response.body().size_hint().exact());
+        response
+    }
+}
+
+/// Errors that say nothing, such as the router's own 404 and 405, get words. What else they carry (`Allow`) stays.
+fn with_words(response: Response, request_id: &str) -> Response {
+    let status = response.status();
+    let is_wordless = (status.is_client_error() || status.is_server_error())
+        && response.body().is_end_stream()
+        && !response.headers().contains_key(CONTENT_TYPE);
+    if !is_wordless {
+        return response;
+    }
+    let error = match status {
+        StatusCode::NOT_FOUND => Error::not_found("there is nothing at this address"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Error::invalid("this address does not know that method; see the `Allow` header").code("method_not_allowed")
+        }
+        StatusCode::UNAUTHORIZED => Error::unauthenticated("sign in first"),
+        StatusCode::FORBIDDEN => Error::forbidden("that is not allowed"),
+        StatusCode::CONFLICT => Error::conflict("that is against the present state"),
+        StatusCode::TOO_MANY_REQUESTS => Error::too_many_requests("too many requests; try again later"),
+        StatusCode::SERVICE_UNAVAILABLE => Error::unavailable("the service is not available; try again later"),
+        _ if status.is_server_error() => Error::internal("something unexpected happened"),
+        _ => Error::invalid(status.canonical_reason().unwrap_or("the request was refused")),
+    };
+    let mut worded = problem(&error.status(status.as_u16()), Some(request_id));
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    for (name, value) in &parts.headers {
+        worded.headers_mut().append(name, value.clone());
+    }
+    worded.extensions_mut().extend(parts.extensions);
+    worded
+}
+
+#[cfg(test)]
+mod tests;

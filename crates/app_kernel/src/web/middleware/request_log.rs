@@ -1,0 +1,125 @@
+//! One line per request: what was asked, by whom, how it ended, how long it took. The route's template stands for the path, so that no id
+//! and no query, and with them no secret, gets into the log.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::Route;
+use tower::{Layer, Service};
+
+use super::limits::BodyFate;
+use super::request_id::RequestId;
+use crate::base::caller::Caller;
+
+/// The status that stands for a client that left before its answer, as proxies write it.
+const CLIENT_LEFT: u16 = 499;
+
+/// What the edge learns of a request while the router has it.
+#[derive(Debug, Default)]
+pub(in crate::web) struct Exchange {
+    route: OnceLock<MatchedPath>,
+    body: BodyFate,
+}
+
+impl Exchange {
+    pub(in crate::web) fn body(&self) -> &BodyFate {
+        &self.body
+    }
+}
+
+impl AsRef<BodyFate> for Exchange {
+    fn as_ref(&self) -> &BodyFate {
+        &self.body
+    }
+}
+
+/// Lies in the request's extensions.
+#[derive(Debug, Clone)]
+pub(in crate::web) struct ExchangeSlot(pub(in crate::web) Arc<Exchange>);
+
+/// Notes the route's template, which is known inside the router only. Adds no future of its own.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::web) struct NoteRoute;
+
+#[derive(Debug, Clone)]
+pub(in crate::web) struct NotingRoute(Route);
+
+impl Layer<Route> for NoteRoute {
+    type Service = NotingRoute;
+
+    fn layer(&self, route: Route) -> NotingRoute {
+        NotingRoute(route)
+    }
+}
+
+impl Service<Request> for NotingRoute {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Route as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if let (Some(ExchangeSlot(exchange)), Some(path)) = (request.extensions().get(), request.extensions().get::<MatchedPath>()) {
+            // A router within a router may note it twice: the outermost sees the same template.
+            let _ = exchange.route.set(path.clone());
+        }
+        self.0.call(request)
+    }
+}
+
+/// The line of one request. Written when it is told how the request ended, or, if the request is dropped, with status 499.
+#[derive(Debug)]
+pub(in crate::web) struct RequestLine {
+    pub(in crate::web) method: Method,
+    pub(in crate::web) request_id: RequestId,
+    pub(in crate::web) client: IpAddr,
+    pub(in crate::web) arrived: Instant,
+    pub(in crate::web) exchange: Arc<Exchange>,
+    pub(in crate::web) caller: Option<Caller>,
+    is_written: bool,
+}
+
+impl RequestLine {
+    pub(in crate::web) fn new(method: Method, request_id: RequestId, client: IpAddr, arrived: Instant) -> Self {
+        RequestLine { method, request_id, client, arrived, exchange: Arc::default(), caller: None, is_written: false }
+    }
+
+    pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {
+        self.is_written = true;
+        self.emit(status, bytes);
+    }
+
+    fn emit(&self, status: u16, bytes: Option<u64>) {
+        let caller = self.caller.as_ref();
+        tracing::info!(
+            target: "app_kernel::request",
+            method = self.method.as_str(),
+            route = self.exchange.route.get().map_or("none", MatchedPath::as_str),
+            status,
+            duration_ms = self.arrived.elapsed().as_micros() as f64 / 1000.0,
+            request_id = self.request_id.as_str(),
+            caller = caller.map_or("anonymous", |caller| caller.kind().as_str()),
+            user_id = caller.and_then(Caller::user_id),
+            client = (!self.client.is_unspecified()).then_some(tracing::field::display(self.client)),
+            bytes,
+            "request"
+        );
+    }
+}
+
+impl Drop for RequestLine {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.emit(CLIENT_LEFT, None);
+        }
+    }
+}
