@@ -15,8 +15,9 @@ use super::model::{EmailAddress, Replay, Role};
 use super::password::{LONGEST, Verdict};
 use super::store::{self, Session, User};
 use super::token::{RefreshToken, TokenError};
-use super::{Auth, SignedUp};
+use super::{Auth, OnSignUp, SignedUp};
 use crate::base::caller::Caller;
+use crate::base::clock::Timestamp;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::id::new_id;
 use crate::base::secret::{Secret, constant_time_eq, token_hash};
@@ -81,18 +82,11 @@ impl Auth {
             display_name: name.unwrap_or_else(|| address.local_part().to_owned()),
             invite_token: wanted.invite_token,
         };
-        let db = self.db.with_caller(visit.caller.clone());
-        db.transaction(async |tx| self.save_new(&tx, user.clone(), signed_up.clone()).await).await
-    }
-
-    async fn save_new(&self, tx: &Db, user: User, signed_up: SignedUp) -> Result<Saved<User>> {
-        let saved = tx.save(user).id(signed_up.user_id.as_str()).await;
-        let mut user = saved.map_err(|error| match error.error_code() {
-            "duplicate" => Error::conflict("that address is already registered").code("duplicate").field("/email", "is already registered"),
-            _ => error,
-        })?;
-        user.personal_workspace_id = Some((self.on_sign_up)(tx.clone(), signed_up).await?);
-        tx.save(user).await
+        let (db, on_sign_up) = (self.db.with_caller(visit.caller.clone()), Arc::clone(&self.on_sign_up));
+        // Owned futures: the compiler can't see that those of an async closure, which borrow from it, may change threads.
+        let made: BoxFuture<'_, _> =
+            Box::pin(db.transaction(move |tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(&on_sign_up))));
+        made.await
     }
 
     /// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.
@@ -267,19 +261,10 @@ impl Auth {
             return Err(Error::invalid("that is not the present password").code("wrong_password"));
         }
         let new_hash = Secret::new(self.passwords.hash(new).await?);
-        let changed = db.transaction(async |tx| self.save_password(&tx, user.clone(), &who.session_id, new_hash.clone()).await).await;
+        let (session_id, now) = (who.session_id.clone(), self.clock.now());
+        let changed = db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
         self.identities.forget_user(&who.id);
         changed
-    }
-
-    async fn save_password(&self, tx: &Db, mut user: Saved<User>, kept_session: &str, hash: Secret) -> Result<()> {
-        let (version, now) = (user.version, self.clock.now());
-        user.password_hash = Some(hash);
-        user.password_changed_at = Some(now);
-        user.session_epoch += 1;
-        let user = tx.save(user).if_version(version).await?;
-        store::revoke_others(tx, &user.id, kept_session, now).await?;
-        store::carry_over(tx, kept_session, user.session_epoch, now).await
     }
 
     /// The user behind an identity, read afresh.
@@ -306,6 +291,26 @@ impl Auth {
         self.identities.put(ticket, &token.session_id, Arc::clone(&identity));
         Ok(identity)
     }
+}
+
+async fn save_new(tx: Db, user: User, signed_up: SignedUp, on_sign_up: OnSignUp) -> Result<Saved<User>> {
+    let saved = tx.save(user).id(signed_up.user_id.as_str()).await;
+    let mut user = saved.map_err(|error| match error.error_code() {
+        "duplicate" => Error::conflict("that address is already registered").code("duplicate").field("/email", "is already registered"),
+        _ => error,
+    })?;
+    user.personal_workspace_id = Some(on_sign_up(tx.clone(), signed_up).await?);
+    tx.save(user).await
+}
+
+async fn save_password(tx: Db, mut user: Saved<User>, kept_session: String, hash: Secret, now: Timestamp) -> Result<()> {
+    let version = user.version;
+    user.password_hash = Some(hash);
+    user.password_changed_at = Some(now);
+    user.session_epoch += 1;
+    let user = tx.save(user).if_version(version).await?;
+    store::revoke_others(&tx, &user.id, &kept_session, now).await?;
+    store::carry_over(&tx, &kept_session, user.session_epoch, now).await
 }
 
 fn identity(user: Saved<User>, session_id: String) -> UserIdentity {
