@@ -86,12 +86,17 @@ impl Limiter {
 
     /// Whether the key has its whole budget: nothing happened lately.
     pub(crate) fn is_fresh(&self, key: &impl Hash) -> bool {
-        let is_fresh = self.visit(key, |arrival, now, _| if arrival > now { Err(Wait(Duration::ZERO)) } else { Ok(None) });
+        let is_fresh =
+            self.visit(key, |arrival, now, _| if arrival > now { Err(Wait(Duration::ZERO)) } else { Ok(None) });
         is_fresh.is_ok()
     }
 
     /// Shows `decide` a key's arrival time, never before now, and the time; keeps the new arrival time that it answers.
-    fn visit(&self, key: &impl Hash, decide: impl FnOnce(i64, i64, Quota) -> Result<Option<i64>, Wait>) -> Result<(), Wait> {
+    fn visit(
+        &self,
+        key: &impl Hash,
+        decide: impl FnOnce(i64, i64, Quota) -> Result<Option<i64>, Wait>,
+    ) -> Result<(), Wait> {
         let key = self.hasher.hash_one(key);
         let now = self.clock.now().as_microsecond();
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);

@@ -57,11 +57,16 @@ pub(crate) enum Rejection {
 impl Rejection {
     pub(super) fn to_error(&self) -> Error {
         match self {
-            Rejection::Invalid => Error::unauthenticated("the access token is not valid; log in").code("unauthenticated"),
-            Rejection::Expired => {
-                Error::unauthenticated("the access token has expired; get a new one with the refresh token").code("token_expired")
+            Rejection::Invalid => {
+                Error::unauthenticated("the access token is not valid; log in").code("unauthenticated")
             }
-            Rejection::SessionEnded => Error::unauthenticated("this session has ended; log in again").code("session_ended"),
+            Rejection::Expired => {
+                Error::unauthenticated("the access token has expired; get a new one with the refresh token")
+                    .code("token_expired")
+            }
+            Rejection::SessionEnded => {
+                Error::unauthenticated("this session has ended; log in again").code("session_ended")
+            }
             Rejection::NotChecked(cause) => {
                 let error = Error::new(cause.kind(), cause.message().to_owned()).code(cause.error_code().to_owned());
                 let error = error.status(cause.http_status()).cause(Arc::clone(cause));
@@ -120,13 +125,17 @@ impl Deref for AdminUser {
 fn optional(parts: &Parts) -> Result<Option<CurrentUser>> {
     match parts.extensions.get::<Identity>() {
         None => Ok(None),
-        Some(Identity::User(identity)) => Ok(Some(CurrentUser { id: identity.id.clone(), identity: Arc::clone(identity) })),
+        Some(Identity::User(identity)) => {
+            Ok(Some(CurrentUser { id: identity.id.clone(), identity: Arc::clone(identity) }))
+        }
         Some(Identity::Rejected(rejection)) => Err(rejection.to_error()),
     }
 }
 
 fn current(parts: &Parts) -> Result<CurrentUser> {
-    optional(parts)?.ok_or_else(|| Error::unauthenticated("you are not signed in; send an access token as `Authorization: Bearer …`"))
+    optional(parts)?.ok_or_else(|| {
+        Error::unauthenticated("you are not signed in; send an access token as `Authorization: Bearer …`")
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {

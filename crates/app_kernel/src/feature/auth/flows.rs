@@ -205,14 +205,23 @@ impl Auth {
                 Ok(self.tokens(&session.user_id, &session.id, refresh))
             }
             // Somebody else was first, while this one was under way.
-            Err(error) if error.kind() == ErrorKind::Conflict && error.error_code() != "try_again" => Err(bad_refresh_token()),
+            Err(error) if error.kind() == ErrorKind::Conflict && error.error_code() != "try_again" => {
+                Err(bad_refresh_token())
+            }
             Err(error) => Err(error),
         }
     }
 
     /// A token that is not the present one. One of ours that comes back later ends the session; a guess does nothing.
-    async fn judge_former(&self, visit: &Visit, session: &Saved<Session>, token: &RefreshToken<'_>, hash: &str) -> Error {
-        let is_previous = session.previous_hash.as_ref().is_some_and(|previous| constant_time_eq(previous.expose(), hash));
+    async fn judge_former(
+        &self,
+        visit: &Visit,
+        session: &Saved<Session>,
+        token: &RefreshToken<'_>,
+        hash: &str,
+    ) -> Error {
+        let is_previous =
+            session.previous_hash.as_ref().is_some_and(|previous| constant_time_eq(previous.expose(), hash));
         let replay = Replay {
             arrived: visit.arrived,
             exchanged_here: self.exchanges.when(hash),
@@ -247,9 +256,17 @@ impl Auth {
     }
 
     /// Gives somebody a new password and ends all their other sessions.
-    pub(super) async fn change_password(&self, visit: &Visit, who: &UserIdentity, present: String, new: String) -> Result<()> {
+    pub(super) async fn change_password(
+        &self,
+        visit: &Visit,
+        who: &UserIdentity,
+        present: String,
+        new: String,
+    ) -> Result<()> {
         if let Some(problem) = self.passwords.problem_with(&new) {
-            return Err(Error::invalid("this can't be the new password").code("unprocessable").field("/new_password", problem));
+            return Err(Error::invalid("this can't be the new password")
+                .code("unprocessable")
+                .field("/new_password", problem));
         }
         let db = self.db.with_caller(visit.caller.clone());
         let ended = || Rejection::SessionEnded.to_error();
@@ -262,7 +279,8 @@ impl Auth {
         }
         let new_hash = Secret::new(self.passwords.hash(new).await?);
         let (session_id, now) = (who.session_id.clone(), self.clock.now());
-        let changed = db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
+        let changed =
+            db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
         self.identities.forget_user(&who.id);
         changed
     }
@@ -296,14 +314,22 @@ impl Auth {
 async fn save_new(tx: Db, user: User, signed_up: SignedUp, on_sign_up: OnSignUp) -> Result<Saved<User>> {
     let saved = tx.save(user).id(signed_up.user_id.as_str()).await;
     let mut user = saved.map_err(|error| match error.error_code() {
-        "duplicate" => Error::conflict("that address is already registered").code("duplicate").field("/email", "is already registered"),
+        "duplicate" => Error::conflict("that address is already registered")
+            .code("duplicate")
+            .field("/email", "is already registered"),
         _ => error,
     })?;
     user.personal_workspace_id = Some(on_sign_up(tx.clone(), signed_up).await?);
     tx.save(user).await
 }
 
-async fn save_password(tx: Db, mut user: Saved<User>, kept_session: String, hash: Secret, now: Timestamp) -> Result<()> {
+async fn save_password(
+    tx: Db,
+    mut user: Saved<User>,
+    kept_session: String,
+    hash: Secret,
+    now: Timestamp,
+) -> Result<()> {
     let version = user.version;
     user.password_hash = Some(hash);
     user.password_changed_at = Some(now);

@@ -102,10 +102,12 @@ impl Service {
         db.migrate().await.expect("the tables");
         let auth = Auth::new(&config, clock.clone(), db.clone(), on_sign_up).expect("a secret");
         let kernel = Kernel::new(config.clone(), clock.clone(), Some(db.clone()));
-        let api = routes(Arc::clone(&auth))
-            .api_route("/admin", get(async |_: AdminUser| "admin"))
-            .api_route("/maybe", get(async |OptionalUser(user): OptionalUser| user.map_or("nobody".to_owned(), |user| user.email.clone())));
-        let (router, _) = openapi::assemble(api, aide::axum::ApiRouter::new(), &kernel, "auth_tests", "1").expect("routes");
+        let api = routes(Arc::clone(&auth)).api_route("/admin", get(async |_: AdminUser| "admin")).api_route(
+            "/maybe",
+            get(async |OptionalUser(user): OptionalUser| user.map_or("nobody".to_owned(), |user| user.email.clone())),
+        );
+        let (router, _) =
+            openapi::assemble(api, aide::axum::ApiRouter::new(), &kernel, "auth_tests", "1").expect("routes");
         let rules = EdgeRules::from_config(&config).expect("rules");
         let edge = Edge::new(router, Arc::new(rules), Some(Arc::clone(&auth) as _));
         Service { auth, edge, db, clock }
@@ -115,7 +117,8 @@ impl Service {
         let response = self.edge.clone().oneshot(request).await.expect("the edge always answers");
         let (parts, body) = response.into_parts();
         let body = to_bytes(Body::new(body), 1 << 20).await.expect("a body");
-        let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
+        let body = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -181,7 +184,10 @@ async fn who_signs_up_can_log_in_and_is_known(database: TestDatabase) {
     let body = json!({ "email": " Ann@Example.com ", "password": PASSWORD, "name": "Ann" });
     let registered = service.post("/api/v1/auth/register", "", body).await.expect(201).body;
     assert_eq!(registered["email"], "Ann@Example.com");
-    assert_eq!((&registered["name"], &registered["role"], &registered["is_active"]), (&json!("Ann"), &json!("user"), &json!(true)));
+    assert_eq!(
+        (&registered["name"], &registered["role"], &registered["is_active"]),
+        (&json!("Ann"), &json!("user"), &json!(true))
+    );
     assert_eq!(registered["created_at"], "2026-01-30T12:00:00.000000Z");
     assert_eq!(registered.as_object().expect("an object").len(), 7, "no hash, no token: {registered}");
 
@@ -201,7 +207,8 @@ async fn who_signs_up_can_log_in_and_is_known(database: TestDatabase) {
 async fn signing_up_makes_a_personal_workspace_or_nothing_at_all(database: TestDatabase) {
     let service = Service::start(&database).await;
     let user = service.sign_up("ann").await.expect(201);
-    let workspace = service.db.get::<Workspace>(&user.text("workspace_id")).await.expect("a read").expect("a workspace");
+    let workspace =
+        service.db.get::<Workspace>(&user.text("workspace_id")).await.expect("a read").expect("a workspace");
     assert_eq!((workspace.name.as_str(), workspace.is_personal), ("ann", true));
     assert_eq!(workspace.created_by_user_id, user.text("id"));
     let members = service.db.find::<Member>("[workspace_id] = ?", [workspace.id.as_str()]).await.expect("members");
@@ -225,7 +232,12 @@ async fn signing_up_makes_a_personal_workspace_or_nothing_at_all(database: TestD
 /// Promise: F5
 async fn nobody_signs_up_with_what_is_not_theirs_to_say(database: TestDatabase) {
     let service = Service::start(&database).await;
-    for (field, value) in [("role", json!("admin")), ("is_active", json!(true)), ("id", json!("root")), ("email_verified_at", json!("2026-01-30T12:00:00Z"))] {
+    for (field, value) in [
+        ("role", json!("admin")),
+        ("is_active", json!(true)),
+        ("id", json!("root")),
+        ("email_verified_at", json!("2026-01-30T12:00:00Z")),
+    ] {
         let mut body = json!({ "email": "eve@example.com", "password": PASSWORD });
         body[field] = value;
         let answer = service.post("/auth/register", "", body).await.expect(422);
@@ -233,7 +245,12 @@ async fn nobody_signs_up_with_what_is_not_theirs_to_say(database: TestDatabase) 
     }
     let body = json!({ "email": "eve", "password": "short", "name": "e\u{7}ve" });
     let answer = service.post("/auth/register", "", body).await.expect(422);
-    let wrong: Vec<&str> = answer.body["errors"].as_array().expect("errors").iter().filter_map(|error| error["pointer"].as_str()).collect();
+    let wrong: Vec<&str> = answer.body["errors"]
+        .as_array()
+        .expect("errors")
+        .iter()
+        .filter_map(|error| error["pointer"].as_str())
+        .collect();
     assert_eq!(wrong, ["/email", "/password", "/name"]);
     let body = json!({ "email": "eve@example.com", "password": PASSWORD, "invite_token": "made up" });
     service.post("/auth/register", "", body).await.expect(422);
@@ -266,7 +283,9 @@ async fn closed_sign_up_is_403(database: TestDatabase) {
 async fn the_form_of_the_oauth2_password_flow_logs_in(database: TestDatabase) {
     let service = Service::start(&database).await;
     service.sign_up("ann").await.expect(201);
-    let form = |body: &str| request("POST", "/api/v1/auth/login", "", "application/x-www-form-urlencoded; charset=utf-8", body.to_owned());
+    let form = |body: &str| {
+        request("POST", "/api/v1/auth/login", "", "application/x-www-form-urlencoded; charset=utf-8", body.to_owned())
+    };
     let grant = "grant_type=password&username=ann%40example.com&password=correct+horse+battery&scope=";
     let tokens = Tokens::of(&service.send(form(grant)).await.expect(200));
     service.get("/auth/me", &tokens.access).await.expect(200);
@@ -289,8 +308,10 @@ async fn known_unknown_and_inactive_people_are_answered_alike(database: TestData
     service.sign_up("gone").await.expect(201);
     set_inactive(&service.db, "gone").await;
     let mut answers = Vec::new();
-    for (name, password) in [("ann", "wrong horse"), ("nobody", PASSWORD), ("gone", PASSWORD), ("gone", "wrong horse")] {
-        let answer = service.post("/auth/login", "", json!({ "email": address(name), "password": password })).await.expect(401);
+    for (name, password) in [("ann", "wrong horse"), ("nobody", PASSWORD), ("gone", PASSWORD), ("gone", "wrong horse")]
+    {
+        let answer =
+            service.post("/auth/login", "", json!({ "email": address(name), "password": password })).await.expect(401);
         let mut body = answer.body;
         body["request_id"].take();
         let mut headers = answer.headers;
@@ -410,6 +431,12 @@ async fn logging_out_ends_the_session_at_once(database: TestDatabase) {
     service.get("/auth/me", &there.access).await.expect_code(401, "session_ended");
     service.post("/auth/logout", "", json!({ "refresh_token": there.refresh })).await.expect(401);
     service.post("/auth/logout", "", json!({})).await.expect(401);
+
+    let late = service.log_in("ann").await;
+    service.clock.advance(Duration::from_secs(24 * 3600));
+    service.post("/auth/logout", &late.access, json!({})).await.expect_code(401, "token_expired");
+    service.post("/auth/logout", &late.access, json!({ "refresh_token": late.refresh })).await.expect(204);
+    service.refresh(&late.refresh).await.expect(401);
 }
 
 /// Promise: R-22
@@ -418,7 +445,10 @@ async fn changing_the_password_ends_all_other_sessions(database: TestDatabase) {
     let (here, there) = (service.new_user("ann").await, service.log_in("ann").await);
     service.get("/auth/me", &there.access).await.expect(200);
     let change = |present: &str, new: &str| json!({ "current_password": present, "new_password": new });
-    service.post("/auth/change-password", &here.access, change("wrong horse", "a new password")).await.expect_code(400, "wrong_password");
+    service
+        .post("/auth/change-password", &here.access, change("wrong horse", "a new password"))
+        .await
+        .expect_code(400, "wrong_password");
     service.post("/auth/change-password", &here.access, change(PASSWORD, "short")).await.expect(422);
     service.post("/auth/change-password", "", change(PASSWORD, "a new password")).await.expect(401);
     service.get("/auth/me", &there.access).await.expect(200);
@@ -539,10 +569,19 @@ async fn odd_proofs_are_401_and_never_5xx(database: TestDatabase) {
         let answer = service.send(request).await.expect_code(status, "unauthenticated");
         assert_eq!(answer.headers["www-authenticate"], "Bearer");
     }
-    for body in [json!({ "refresh_token": "" }), json!({ "refresh_token": "rt_\u{0}_é" }), json!({ "refresh_token": "x".repeat(100_000) })] {
+    for body in [
+        json!({ "refresh_token": "" }),
+        json!({ "refresh_token": "rt_\u{0}_é" }),
+        json!({ "refresh_token": "x".repeat(100_000) }),
+    ] {
         service.post("/auth/refresh", "", body).await.expect(401);
     }
-    for (email, password) in [("\u{0}", "\u{0}"), ("' OR 1=1 --@x", "x"), ("ann@example.com", &"x".repeat(100_000)), (&"x".repeat(100_000), "x")] {
+    for (email, password) in [
+        ("\u{0}", "\u{0}"),
+        ("' OR 1=1 --@x", "x"),
+        ("ann@example.com", &"x".repeat(100_000)),
+        (&"x".repeat(100_000), "x"),
+    ] {
         service.post("/auth/login", "", json!({ "email": email, "password": password })).await.expect(401);
     }
 }

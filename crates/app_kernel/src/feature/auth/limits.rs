@@ -77,7 +77,9 @@ impl Limits {
 }
 
 fn too_many(wait: Wait) -> Error {
-    Error::too_many_requests("too many attempts; wait a little").code("too_many_attempts").retry_after_secs(wait.as_secs())
+    Error::too_many_requests("too many attempts; wait a little")
+        .code("too_many_attempts")
+        .retry_after_secs(wait.as_secs())
 }
 
 #[cfg(test)]

@@ -71,7 +71,9 @@ impl Passwords {
             ..SHORTEST => Some("must have at least 8 characters"),
             count if count > LONGEST => Some("must have at most 256 characters"),
             _ if password.contains('\0') => Some("must not contain a NUL character"),
-            _ if self.refuse_common && is_common(password) => Some("is one of the passwords that everybody tries first"),
+            _ if self.refuse_common && is_common(password) => {
+                Some("is one of the passwords that everybody tries first")
+            }
             _ => None,
         }
     }
@@ -111,9 +113,11 @@ impl Passwords {
 
     fn place_in_line(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.line).try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => Error::unavailable("too many people are signing in at this moment; try again in a second")
-                .code("busy")
-                .retry_after_secs(RETRY_AFTER_SECS),
+            TryAcquireError::NoPermits => {
+                Error::unavailable("too many people are signing in at this moment; try again in a second")
+                    .code("busy")
+                    .retry_after_secs(RETRY_AFTER_SECS)
+            }
             TryAcquireError::Closed => Error::unavailable("the service is stopping"),
         })
     }
@@ -135,7 +139,9 @@ fn is_todays(argon2: &Argon2<'_>, hash: &PasswordHash) -> bool {
     let is_same_cost = argon2::Params::try_from(hash).is_ok_and(|found| {
         (found.m_cost(), found.t_cost(), found.p_cost()) == (wanted.m_cost(), wanted.t_cost(), wanted.p_cost())
     });
-    is_same_cost && hash.algorithm.as_str() == argon2::Algorithm::Argon2id.as_str() && hash.version == Some(argon2::Version::V0x13.into())
+    is_same_cost
+        && hash.algorithm.as_str() == argon2::Algorithm::Argon2id.as_str()
+        && hash.version == Some(argon2::Version::V0x13.into())
 }
 
 /// A PHC string of today's parameters whose salt and result are random bytes: as dear to check as any, and never right. Made without
@@ -156,7 +162,8 @@ fn nobodys_hash(argon2: &Argon2<'_>) -> String {
 }
 
 /// Words and passwords, in lower case, that lists of leaked passwords begin with.
-static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| include_str!("common_passwords.txt").split_whitespace().collect());
+static COMMON: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| include_str!("common_passwords.txt").split_whitespace().collect());
 
 /// Whether a password is among the first that anybody tries: a listed one in any case, with the usual letters swapped for digits, with
 /// a few digits or signs behind it, or twice in a row; one character or a short piece repeated; a run such as `abcdefgh` or `87654321`.
@@ -208,5 +215,4 @@ fn is_run(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "password_tests.rs"]
 mod tests;

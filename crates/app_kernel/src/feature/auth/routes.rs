@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aide::OperationInput;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
 use aide::generate::GenContext;
 use aide::openapi::{Operation, ReferenceOr};
 use aide::transform::TransformOperation;
-use aide::OperationInput;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -17,14 +17,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Auth;
-use super::extract::{CurrentUser, OptionalUser};
+use super::extract::CurrentUser;
 use super::flows::{SignUp, Tokens, Visit, user_agent};
 use super::limits;
 use super::model::Role;
 use super::store::User;
 use crate::base::caller::Caller;
 use crate::base::clock::{Timestamp, iso};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::edge::{Arrived, ClientAddress};
@@ -52,7 +52,10 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
         .with_state(auth)
 }
 
-fn says(summary: &'static str, description: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+fn says(
+    summary: &'static str,
+    description: &'static str,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
     move |operation| operation.summary(summary).description(description)
 }
 
@@ -102,7 +105,11 @@ impl From<Saved<User>> for UserView {
     }
 }
 
-async fn register(State(auth): State<Arc<Auth>>, visit: Visit, Json(body): Json<Register>) -> Result<Created<UserView>> {
+async fn register(
+    State(auth): State<Arc<Auth>>,
+    visit: Visit,
+    Json(body): Json<Register>,
+) -> Result<Created<UserView>> {
     let Register { email, password, name, invite_token } = body;
     let user = auth.sign_up(&visit, SignUp { email, password, name, invite_token }).await?;
     Ok(Created::new(user.into()))
@@ -173,21 +180,25 @@ struct Logout {
     refresh_token: Option<String>,
 }
 
-async fn logout(State(auth): State<Arc<Auth>>, OptionalUser(user): OptionalUser, body: Option<Json<Logout>>) -> Result<NoContent> {
+async fn logout(
+    State(auth): State<Arc<Auth>>,
+    user: Result<CurrentUser, Error>,
+    body: Option<Json<Logout>>,
+) -> Result<NoContent> {
     let refresh_token = body.and_then(|Json(body)| body.refresh_token);
     match (user, refresh_token) {
-        (Some(user), token) => {
+        (Ok(user), None) => auth.end_session(user.session_id()).await?,
+        (Ok(user), Some(token)) => {
             auth.end_session(user.session_id()).await?;
-            if let Some(token) = token {
-                // Most often of the session that has just ended.
-                match auth.end_session_of(&token).await {
-                    Err(error) if error.http_status() >= 500 => return Err(error),
-                    _ended_or_no_good => {}
-                }
+            // Most often that of the same session, which is over by now.
+            match auth.end_session_of(&token).await {
+                Err(error) if error.kind() != ErrorKind::Unauthenticated => return Err(error),
+                _ended_or_no_good => {}
             }
         }
-        (None, Some(token)) => auth.end_session_of(&token).await?,
-        (None, None) => return Err(Error::unauthenticated("send the access token or the refresh token of the session to end")),
+        // Also where the access token has expired: who still has the refresh token may leave.
+        (Err(_), Some(token)) => auth.end_session_of(&token).await?,
+        (Err(error), None) => return Err(error),
     }
     Ok(NoContent)
 }
@@ -228,7 +239,8 @@ impl<S: Send + Sync> FromRequest<S> for Credentials {
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
         let media = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let is_form = media.get(..URLENCODED.len()).is_some_and(|start| start.eq_ignore_ascii_case(URLENCODED.as_bytes()));
+        let is_form =
+            media.get(..URLENCODED.len()).is_some_and(|start| start.eq_ignore_ascii_case(URLENCODED.as_bytes()));
         if is_form {
             let Form(grant) = Form::<PasswordGrant>::from_request(request, state).await?;
             return grant.try_into();

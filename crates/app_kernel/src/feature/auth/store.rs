@@ -86,7 +86,11 @@ pub(crate) async fn user_of_address(db: &Db, address: &EmailAddress) -> Result<O
 }
 
 /// A session with its user, read at once.
-pub(crate) async fn session_and_user(db: &Db, session_id: &str, user_id: &str) -> Result<Option<(Saved<Session>, Saved<User>)>> {
+pub(crate) async fn session_and_user(
+    db: &Db,
+    session_id: &str,
+    user_id: &str,
+) -> Result<Option<(Saved<Session>, Saved<User>)>> {
     let (session, user) = futures_util::try_join!(get::<Session>(db, session_id), get::<User>(db, user_id))?;
     Ok(session.zip(user))
 }

@@ -107,7 +107,8 @@ impl Keys {
         let issued_at = self.clock.now().as_second();
         let jti = new_id();
         let expires_at = issued_at + self.access_secs;
-        let claims = Claims { sub: user_id, sid: session_id, jti: &jti, iat: issued_at, exp: expires_at, r#type: ACCESS };
+        let claims =
+            Claims { sub: user_id, sid: session_id, jti: &jti, iat: issued_at, exp: expires_at, r#type: ACCESS };
         let claims = serde_json::to_vec(&claims).expect("texts and numbers are always JSON");
         sign_compact(&self.signing().access, HEADER.as_bytes(), &claims)
     }
@@ -210,5 +211,4 @@ fn sign_compact(key: &hmac::Key, header: &[u8], payload: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "token_tests.rs"]
 mod tests;

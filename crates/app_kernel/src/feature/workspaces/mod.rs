@@ -2,5 +2,5 @@
 
 mod store;
 
-pub(crate) use self::store::{entities, on_sign_up};
 pub use self::store::{Member, MemberRole, Workspace};
+pub(crate) use self::store::{entities, on_sign_up};

@@ -61,7 +61,9 @@ pub(crate) fn on_sign_up() -> OnSignUp {
 
 async fn make_personal_workspace(tx: Db, who: SignedUp) -> Result<String> {
     if who.invite_token.is_some() {
-        return Err(Error::invalid("this invitation is not valid").code("unprocessable").field("/invite_token", "is not a valid invitation"));
+        return Err(Error::invalid("this invitation is not valid")
+            .code("unprocessable")
+            .field("/invite_token", "is not a valid invitation"));
     }
     let workspace = Workspace { name: who.display_name, is_personal: true, created_by_user_id: who.user_id.clone() };
     let workspace = tx.save(workspace).await?;

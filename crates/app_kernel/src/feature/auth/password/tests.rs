@@ -21,7 +21,13 @@ async fn every_character_of_a_password_counts() {
     let long = "🔑é".repeat(127) + "xy";
     let hash = passwords.hash(long.clone()).await.expect("a hash");
     assert_eq!(passwords.check(long.clone(), Some(hash.clone())).await.expect("a verdict"), Verdict::Right);
-    for wrong in [long.replacen('y', "z", 1), long[..long.len() - 1].to_owned(), format!("{long} "), long.to_uppercase(), String::new()] {
+    for wrong in [
+        long.replacen('y', "z", 1),
+        long[..long.len() - 1].to_owned(),
+        format!("{long} "),
+        long.to_uppercase(),
+        String::new(),
+    ] {
         assert_eq!(passwords.check(wrong, Some(hash.clone())).await.expect("a verdict"), Verdict::Wrong);
     }
 }
@@ -32,7 +38,10 @@ async fn a_hash_with_other_parameters_is_right_but_old() {
     let weak = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, weak);
     let hash: PasswordHash = weak.hash_password_with_salt(b"correct horse", &[7; 16]).expect("a hash");
     let (passwords, hash) = (passwords(), hash.to_string());
-    assert_eq!(passwords.check("correct horse".into(), Some(hash.clone())).await.expect("a verdict"), Verdict::RightButOld);
+    assert_eq!(
+        passwords.check("correct horse".into(), Some(hash.clone())).await.expect("a verdict"),
+        Verdict::RightButOld
+    );
     assert_eq!(passwords.check("wrong horse".into(), Some(hash)).await.expect("a verdict"), Verdict::Wrong);
 }
 
@@ -50,7 +59,13 @@ async fn nobodys_password_is_wrong_and_costs_what_anybodys_costs() {
     let cost = |phc: &str| {
         let hash = PasswordHash::new(phc).expect("a PHC string");
         let params = argon2::Params::try_from(&hash).expect("parameters");
-        (hash.algorithm, hash.version, params, hash.salt.map(|salt| salt.as_ref().len()), hash.hash.map(|result| result.len()))
+        (
+            hash.algorithm,
+            hash.version,
+            params,
+            hash.salt.map(|salt| salt.as_ref().len()),
+            hash.hash.map(|result| result.len()),
+        )
     };
     assert_eq!(cost(&passwords.nobody), cost(&real));
     assert_eq!(passwords.check("correct horse".into(), None).await.expect("a verdict"), Verdict::Wrong);
@@ -100,15 +115,48 @@ fn length_is_counted_in_characters() {
 #[test]
 fn production_refuses_what_everybody_tries_first() {
     for password in [
-        "password", "Password1", "P@ssw0rd!", "PASSWORD123", "passwordpassword", "qwertyuiop", "Qwerty123!", "iloveyou", "iloveyou2",
-        "12345678", "1234567890", "87654321", "11111111", "abcdefgh", "zyxwvuts", "abcabcabc", "12121212", "1q2w3e4r", "1qaz2wsx", "trustno1",
-        "Welcome2024", "letmein!!", "Sunshine1", "football", "admin123", "superman", "dragon2020", "Summer2025!",
+        "password",
+        "Password1",
+        "P@ssw0rd!",
+        "PASSWORD123",
+        "passwordpassword",
+        "qwertyuiop",
+        "Qwerty123!",
+        "iloveyou",
+        "iloveyou2",
+        "12345678",
+        "1234567890",
+        "87654321",
+        "11111111",
+        "abcdefgh",
+        "zyxwvuts",
+        "abcabcabc",
+        "12121212",
+        "1q2w3e4r",
+        "1qaz2wsx",
+        "trustno1",
+        "Welcome2024",
+        "letmein!!",
+        "Sunshine1",
+        "football",
+        "admin123",
+        "superman",
+        "dragon2020",
+        "Summer2025!",
     ] {
         assert!(is_common(password), "{password}");
         assert!(passwords().problem_with(password).is_some(), "{password}");
         assert_eq!(Passwords::new(false).problem_with(password), None, "only in production: {password}");
     }
-    for password in ["correct horse", "dragon8472619305", "hunter2-but-longer", "tr0ub4dor&3", "zwölf Ü8", "passport to nowhere", "kX9#mQ2v"] {
+    for password in [
+        "correct horse",
+        "dragon8472619305",
+        "hunter2-but-longer",
+        "tr0ub4dor&3",
+        "zwölf Ü8",
+        "passport to nowhere",
+        "kX9#mQ2v",
+    ] {
         assert!(!is_common(password), "{password}");
     }
 }
@@ -116,6 +164,7 @@ fn production_refuses_what_everybody_tries_first() {
 #[test]
 fn the_list_is_long_and_in_lower_case() {
     assert!(COMMON.len() >= 700, "{}", COMMON.len());
-    let odd: Vec<&&str> = COMMON.iter().filter(|word| word.to_lowercase() != **word || word.chars().count() < 4).collect();
+    let odd: Vec<&&str> =
+        COMMON.iter().filter(|word| word.to_lowercase() != **word || word.chars().count() < 4).collect();
     assert!(odd.is_empty(), "{odd:?}");
 }

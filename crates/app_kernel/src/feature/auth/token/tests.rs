@@ -227,7 +227,16 @@ fn a_refresh_token_names_its_session_and_can_not_be_guessed() {
 #[test]
 fn what_has_not_the_shape_of_a_refresh_token_is_refused() {
     let token = keys().new_refresh(&new_id());
-    for odd in ["", "rt_", "rt__", &token[1..], &token[..token.len() - 1], &format!("{token}A"), &token.to_uppercase(), &token.replacen('-', "é", 1)] {
+    for odd in [
+        "",
+        "rt_",
+        "rt__",
+        &token[1..],
+        &token[..token.len() - 1],
+        &format!("{token}A"),
+        &token.to_uppercase(),
+        &token.replacen('-', "é", 1),
+    ] {
         assert_eq!(RefreshToken::parse(odd), None, "{odd:?}");
     }
 }
