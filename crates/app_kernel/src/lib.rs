@@ -18,6 +18,7 @@
 extern crate self as app_kernel;
 
 pub mod base;
+pub mod engine;
 pub mod feature;
 pub mod kernel;
 pub mod service { pub mod log; }

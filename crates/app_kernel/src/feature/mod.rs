@@ -1,1 +1,4 @@
 //! What services get for free, a folder for each: its table, rules, routes and texts.
+
+pub mod auth;
+pub mod workspaces;

@@ -1,0 +1,3 @@
+//! What runs beside the store. Each engine has its forms behind one behaviour.
+
+pub mod rate_limit;

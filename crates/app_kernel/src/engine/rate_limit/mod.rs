@@ -1,0 +1,3 @@
+//! How often something may happen, by key.
+
+pub(crate) mod memory;

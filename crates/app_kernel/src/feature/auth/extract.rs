@@ -1,0 +1,184 @@
+//! What handlers ask for: `user: CurrentUser` answers 401 where nobody is signed in, `AdminUser` 403 where it is no admin.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::Operation;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::Serialize;
+
+use super::model::Role;
+use crate::base::error::{Error, Result};
+use crate::web::openapi::require_token;
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[non_exhaustive]
+pub struct UserIdentity {
+    /// Their identifier.
+    pub id: String,
+    /// Their address, as they typed it.
+    pub email: String,
+    /// What they want to be called.
+    pub name: Option<String>,
+    /// `user` or `admin`.
+    pub role: Role,
+    /// Whether they may sign in; always true here.
+    pub is_active: bool,
+    /// The workspace that the request is about: their personal one where it says nothing else.
+    pub workspace_id: Option<String>,
+    #[serde(skip)]
+    pub(crate) session_id: String,
+}
+
+/// What became of the token of a request. Absent where there was none.
+#[derive(Debug, Clone)]
+pub(crate) enum Identity {
+    User(Arc<UserIdentity>),
+    Rejected(Rejection),
+}
+
+/// Why a token was no good.
+#[derive(Debug, Clone)]
+pub(crate) enum Rejection {
+    /// Not ours, or not a token at all.
+    Invalid,
+    /// Over.
+    Expired,
+    /// Its session was ended, or its user is gone or not active any more.
+    SessionEnded,
+    /// It could not be checked, because the database did not answer.
+    NotChecked(Arc<Error>),
+}
+
+impl Rejection {
+    pub(super) fn to_error(&self) -> Error {
+        match self {
+            Rejection::Invalid => {
+                Error::unauthenticated("the access token is not valid; log in").code("unauthenticated")
+            }
+            Rejection::Expired => {
+                Error::unauthenticated("the access token has expired; get a new one with the refresh token")
+                    .code("token_expired")
+            }
+            Rejection::SessionEnded => {
+                Error::unauthenticated("this session has ended; log in again").code("session_ended")
+            }
+            Rejection::NotChecked(cause) => {
+                let error = Error::new(cause.kind(), cause.message().to_owned()).code(cause.error_code().to_owned());
+                let error = error.status(cause.http_status()).cause(Arc::clone(cause));
+                cause.retry_after().into_iter().fold(error, Error::retry_after_secs)
+            }
+        }
+    }
+}
+
+/// The signed-in user; 401 where there is none.
+///
+/// ```no_run
+/// # use app_kernel::feature::auth::CurrentUser;
+/// async fn greet(user: CurrentUser) -> String {
+///     format!("Hello, {}", user.email)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct CurrentUser {
+    /// Their identifier. Everything else about them is in [`UserIdentity`], which this derefs to.
+    pub id: String,
+    identity: Arc<UserIdentity>,
+}
+
+impl CurrentUser {
+    /// The session they are signed in by.
+    pub(crate) fn session_id(&self) -> &str {
+        &self.identity.session_id
+    }
+}
+
+impl Deref for CurrentUser {
+    type Target = UserIdentity;
+
+    fn deref(&self) -> &UserIdentity {
+        &self.identity
+    }
+}
+
+/// The signed-in user, if there is one. A token that is no good is refused all the same: whoever sent it believes to be signed in.
+#[derive(Debug, Clone)]
+pub struct OptionalUser(pub Option<CurrentUser>);
+
+/// The signed-in user, who is an admin; 401 where there is nobody, 403 where it is somebody else.
+#[derive(Debug, Clone)]
+pub struct AdminUser(pub CurrentUser);
+
+impl Deref for AdminUser {
+    type Target = CurrentUser;
+
+    fn deref(&self) -> &CurrentUser {
+        &self.0
+    }
+}
+
+fn optional(parts: &Parts) -> Result<Option<CurrentUser>> {
+    match parts.extensions.get::<Identity>() {
+        None => Ok(None),
+        Some(Identity::User(identity)) => {
+            Ok(Some(CurrentUser { id: identity.id.clone(), identity: Arc::clone(identity) }))
+        }
+        Some(Identity::Rejected(rejection)) => Err(rejection.to_error()),
+    }
+}
+
+fn current(parts: &Parts) -> Result<CurrentUser> {
+    optional(parts)?.ok_or_else(|| {
+        Error::unauthenticated("you are not signed in; send an access token as `Authorization: Bearer …`")
+    })
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        current(parts)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OptionalUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        optional(parts).map(OptionalUser)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let user = current(parts)?;
+        if user.role == Role::Admin { Ok(AdminUser(user)) } else { Err(Error::forbidden("only admins may do this")) }
+    }
+}
+
+impl OperationInput for CurrentUser {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        require_token(operation);
+    }
+}
+
+impl OperationInput for AdminUser {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        require_token(operation);
+    }
+}
+
+impl OperationInput for OptionalUser {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        require_token(operation);
+        // An empty requirement: the operation works without a token, too.
+        operation.security.push(aide::openapi::SecurityRequirement::new());
+    }
+}

@@ -1,0 +1,415 @@
+//! Signing up, signing in, staying signed in, leaving.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
+
+use super::extract::{Identity, Rejection, UserIdentity};
+use super::limits::Origin;
+use super::model::{EmailAddress, Replay, Role};
+use super::password::{LONGEST, Verdict};
+use super::store::{self, Session, User};
+use super::token::{RefreshToken, TokenError};
+use super::{Auth, OnSignUp, SignedUp};
+use crate::base::caller::Caller;
+use crate::base::clock::Timestamp;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::id::new_id;
+use crate::base::secret::{Secret, constant_time_eq, token_hash};
+use crate::store::db::Db;
+use crate::store::db::row::Saved;
+use crate::web::identity::Authenticate;
+
+/// How long a refresh token can be exchanged.
+const REFRESH_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The longest name of a person, in characters.
+const LONGEST_NAME: usize = 200;
+/// How much of what a client calls itself is kept, in characters.
+const LONGEST_USER_AGENT: usize = 255;
+
+/// Where a request comes from, and since when it is here.
+pub(super) struct Visit {
+    pub(super) caller: Caller,
+    pub(super) origin: Origin,
+    pub(super) address: Option<String>,
+    pub(super) user_agent: Option<String>,
+    pub(super) arrived: Instant,
+}
+
+/// What somebody who signs up says.
+pub(super) struct SignUp {
+    pub(super) email: String,
+    pub(super) password: String,
+    pub(super) name: Option<String>,
+    pub(super) invite_token: Option<String>,
+}
+
+/// A session's tokens.
+pub(super) struct Tokens {
+    pub(super) access: String,
+    pub(super) refresh: String,
+    pub(super) expires_in: i64,
+}
+
+impl Auth {
+    /// Makes a user with their personal workspace.
+    pub(super) async fn sign_up(&self, visit: &Visit, wanted: SignUp) -> Result<Saved<User>> {
+        if !self.is_sign_up_open {
+            return Err(Error::forbidden("sign-up is closed").code("signup_closed"));
+        }
+        self.limits.sign_up(visit.origin)?;
+        let (address, name) = self.checked(&wanted)?;
+        let password_hash = self.passwords.hash(wanted.password).await?;
+        let user = User {
+            email: address.typed.clone(),
+            email_key: address.key.clone(),
+            name: name.clone(),
+            password_hash: Some(Secret::new(password_hash)),
+            role: Role::User,
+            is_active: true,
+            email_verified_at: None,
+            password_changed_at: Some(self.clock.now()),
+            session_epoch: 0,
+            personal_workspace_id: None,
+        };
+        let signed_up = SignedUp {
+            user_id: new_id(),
+            display_name: name.unwrap_or_else(|| address.local_part().to_owned()),
+            invite_token: wanted.invite_token,
+        };
+        let (db, on_sign_up) = (self.db.with_caller(visit.caller.clone()), Arc::clone(&self.on_sign_up));
+        // Owned futures: the compiler can't see that those of an async closure, which borrow from it, may change threads.
+        let made: BoxFuture<'_, _> =
+            Box::pin(db.transaction(move |tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(&on_sign_up))));
+        made.await
+    }
+
+    /// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.
+    fn checked(&self, wanted: &SignUp) -> Result<(EmailAddress, Option<String>)> {
+        let name = wanted.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let address = EmailAddress::parse(&wanted.email);
+        let mut error = Error::invalid("this can't be registered").code("unprocessable");
+        if let Err(problem) = &address {
+            error = error.field("/email", *problem);
+        }
+        if let Some(problem) = self.passwords.problem_with(&wanted.password) {
+            error = error.field("/password", problem);
+        }
+        if let Some(problem) = name.and_then(problem_with_name) {
+            error = error.field("/name", problem);
+        }
+        match address {
+            Ok(address) if error.field_errors().is_empty() => Ok((address, name.map(str::to_owned))),
+            _ => Err(error),
+        }
+    }
+
+    /// Begins a session for whoever knows the password.
+    pub(super) async fn log_in(&self, visit: &Visit, address: &str, password: String) -> Result<Tokens> {
+        let address = EmailAddress::parse(address).ok().filter(|_| is_possible(&password));
+        let Some(address) = address else {
+            // Nobody has this address, or such a password: what was asked gives it away, not who is here.
+            self.limits.may_try("", visit.origin)?;
+            self.limits.failed("", visit.origin);
+            return Err(wrong_credentials());
+        };
+        self.limits.may_try(&address.key, visit.origin)?;
+        let found = store::user_of_address(&self.db, &address).await?;
+        let stored = found.as_ref().and_then(|user| user.password_hash.clone());
+        let verdict = self.passwords.check(password.clone(), stored.map(|hash| hash.expose().to_owned())).await?;
+        let user = match found {
+            Some(user) if verdict != Verdict::Wrong && user.is_active => user,
+            _ => {
+                self.limits.failed(&address.key, visit.origin);
+                return Err(wrong_credentials());
+            }
+        };
+        let tokens = self.begin_session(visit, &user).await?;
+        if verdict == Verdict::RightButOld {
+            self.hash_anew(user, password).await;
+        }
+        Ok(tokens)
+    }
+
+    async fn begin_session(&self, visit: &Visit, user: &Saved<User>) -> Result<Tokens> {
+        let (session_id, now) = (new_id(), self.clock.now());
+        let refresh = self.keys.new_refresh(&session_id);
+        let session = Session {
+            user_id: user.id.clone(),
+            epoch: user.session_epoch,
+            refresh_hash: Secret::new(token_hash(&refresh)),
+            previous_hash: None,
+            rotated_at: None,
+            expires_at: now + REFRESH_LIFE,
+            revoked_at: None,
+            user_agent: visit.user_agent.clone(),
+            address: visit.address.clone(),
+            last_used_at: now,
+        };
+        let db = self.db.with_caller(as_user(&visit.caller, &user.id));
+        let session = db.save(session).id(session_id).await?;
+        Ok(self.tokens(&user.id, &session.id, refresh))
+    }
+
+    fn tokens(&self, user_id: &str, session_id: &str, refresh: String) -> Tokens {
+        Tokens { access: self.keys.sign_access(user_id, session_id), refresh, expires_in: self.keys.access_secs() }
+    }
+
+    /// Stores the password with today's parameters. The login went well without; so this fails in silence but for the log.
+    async fn hash_anew(&self, mut user: Saved<User>, password: String) {
+        let (version, id) = (user.version, user.id.clone());
+        let renewed = async {
+            user.password_hash = Some(Secret::new(self.passwords.hash(password).await?));
+            self.db.save(user).if_version(version).await
+        };
+        if let Err(error) = renewed.await {
+            tracing::warn!(user_id = %id, error = %error, "a password hash could not be renewed; the next login tries again");
+        }
+    }
+
+    /// Exchanges a refresh token for the next pair.
+    pub(super) async fn refresh(&self, visit: &Visit, token: &str) -> Result<Tokens> {
+        self.limits.refresh(visit.origin)?;
+        let parsed = RefreshToken::parse(token).ok_or_else(bad_refresh_token)?;
+        let (db, now) = (self.db.with_caller(visit.caller.clone()), self.clock.now());
+        let session = db.get::<Session>(parsed.session_id).await?.ok_or_else(bad_refresh_token)?;
+        if session.revoked_at.is_some() || session.expires_at <= now {
+            return Err(bad_refresh_token());
+        }
+        let hash = token_hash(token);
+        if !constant_time_eq(session.refresh_hash.expose(), &hash) {
+            return Err(self.judge_former(visit, &session, &parsed, &hash).await);
+        }
+        let user = db.get::<User>(&session.user_id).await?.filter(|user| user.is_active && session.is_alive_for(user));
+        let user = user.ok_or_else(bad_refresh_token)?;
+        self.rotate(&db.with_caller(as_user(&visit.caller, &user.id)), session, hash).await
+    }
+
+    /// A compare-and-set on the session's version: of many that hold the same token, one gets the next.
+    async fn rotate(&self, db: &Db, mut session: Saved<Session>, hash: String) -> Result<Tokens> {
+        let (version, now) = (session.version, self.clock.now());
+        let refresh = self.keys.new_refresh(&session.id);
+        session.previous_hash = Some(Secret::new(hash.clone()));
+        session.refresh_hash = Secret::new(token_hash(&refresh));
+        session.rotated_at = Some(now);
+        session.last_used_at = now;
+        session.expires_at = now + REFRESH_LIFE;
+        match db.save(session).if_version(version).await {
+            Ok(session) => {
+                self.exchanges.remember(hash);
+                Ok(self.tokens(&session.user_id, &session.id, refresh))
+            }
+            // Somebody else was first, while this one was under way.
+            Err(error) if error.kind() == ErrorKind::Conflict && error.error_code() != "try_again" => {
+                Err(bad_refresh_token())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A token that is not the present one. One of ours that comes back later ends the session; a guess does nothing.
+    async fn judge_former(
+        &self,
+        visit: &Visit,
+        session: &Saved<Session>,
+        token: &RefreshToken<'_>,
+        hash: &str,
+    ) -> Error {
+        let is_previous =
+            session.previous_hash.as_ref().is_some_and(|previous| constant_time_eq(previous.expose(), hash));
+        let replay = Replay {
+            arrived: visit.arrived,
+            exchanged_here: self.exchanges.when(hash),
+            rotated_at: session.rotated_at,
+            now: self.clock.now(),
+        };
+        if (is_previous || self.keys.made_refresh(token)) && !replay.is_simultaneous() {
+            tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was used twice, so its session is ended");
+            if let Err(error) = self.end_session(&session.id).await {
+                return error;
+            }
+        }
+        bad_refresh_token()
+    }
+
+    /// Ends a session here and now.
+    pub(super) async fn end_session(&self, session_id: &str) -> Result<()> {
+        let ended = store::revoke(&self.db, session_id, self.clock.now()).await;
+        self.identities.forget_session(session_id);
+        ended
+    }
+
+    /// Ends the session of a refresh token, present or former.
+    pub(super) async fn end_session_of(&self, token: &str) -> Result<()> {
+        let parsed = RefreshToken::parse(token).ok_or_else(bad_refresh_token)?;
+        let session = self.db.get::<Session>(parsed.session_id).await?.ok_or_else(bad_refresh_token)?;
+        let is_present = constant_time_eq(session.refresh_hash.expose(), &token_hash(token));
+        if session.revoked_at.is_some() || !(is_present || self.keys.made_refresh(&parsed)) {
+            return Err(bad_refresh_token());
+        }
+        self.end_session(&session.id).await
+    }
+
+    /// Gives somebody a new password and ends all their other sessions.
+    pub(super) async fn change_password(
+        &self,
+        visit: &Visit,
+        who: &UserIdentity,
+        present: String,
+        new: String,
+    ) -> Result<()> {
+        if let Some(problem) = self.passwords.problem_with(&new) {
+            return Err(Error::invalid("this can't be the new password")
+                .code("unprocessable")
+                .field("/new_password", problem));
+        }
+        let db = self.db.with_caller(visit.caller.clone());
+        let ended = || Rejection::SessionEnded.to_error();
+        let user = db.get::<User>(&who.id).await?.ok_or_else(ended)?;
+        self.limits.may_try(&user.email_key, visit.origin)?;
+        let stored = user.password_hash.as_ref().filter(|_| is_possible(&present)).map(|hash| hash.expose().to_owned());
+        if self.passwords.check(present, stored).await? == Verdict::Wrong {
+            self.limits.failed(&user.email_key, visit.origin);
+            return Err(Error::invalid("that is not the present password").code("wrong_password"));
+        }
+        let new_hash = Secret::new(self.passwords.hash(new).await?);
+        let (session_id, now) = (who.session_id.clone(), self.clock.now());
+        let changed =
+            db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
+        self.identities.forget_user(&who.id);
+        changed
+    }
+
+    /// The user behind an identity, read afresh.
+    pub(super) async fn user(&self, id: &str) -> Result<Saved<User>> {
+        self.db.get::<User>(id).await?.ok_or_else(|| Rejection::SessionEnded.to_error())
+    }
+
+    /// Who sends an access token.
+    async fn identify(&self, token: &str) -> Result<Arc<UserIdentity>, Rejection> {
+        let token = self.keys.verify_access(token).map_err(|error| match error {
+            TokenError::Invalid => Rejection::Invalid,
+            TokenError::Expired => Rejection::Expired,
+        })?;
+        let remembered = self.identities.get(&token.session_id).filter(|identity| identity.id == token.user_id);
+        if let Some(identity) = remembered {
+            return Ok(identity);
+        }
+        let ticket = self.identities.ticket();
+        let found = store::session_and_user(&self.db, &token.session_id, &token.user_id).await;
+        let found = found.map_err(|error| Rejection::NotChecked(Arc::new(error)))?;
+        let alive = found.filter(|(session, user)| user.is_active && session.is_alive_for(user));
+        let (session, user) = alive.ok_or(Rejection::SessionEnded)?;
+        let identity = Arc::new(identity(user, session.id));
+        self.identities.put(ticket, &token.session_id, Arc::clone(&identity));
+        Ok(identity)
+    }
+}
+
+async fn save_new(tx: Db, user: User, signed_up: SignedUp, on_sign_up: OnSignUp) -> Result<Saved<User>> {
+    let saved = tx.save(user).id(signed_up.user_id.as_str()).await;
+    let mut user = saved.map_err(|error| match error.error_code() {
+        "duplicate" => Error::conflict("that address is already registered")
+            .code("duplicate")
+            .field("/email", "is already registered"),
+        _ => error,
+    })?;
+    user.personal_workspace_id = Some(on_sign_up(tx.clone(), signed_up).await?);
+    tx.save(user).await
+}
+
+async fn save_password(
+    tx: Db,
+    mut user: Saved<User>,
+    kept_session: String,
+    hash: Secret,
+    now: Timestamp,
+) -> Result<()> {
+    let version = user.version;
+    user.password_hash = Some(hash);
+    user.password_changed_at = Some(now);
+    user.session_epoch += 1;
+    let user = tx.save(user).if_version(version).await?;
+    store::revoke_others(&tx, &user.id, &kept_session, now).await?;
+    store::carry_over(&tx, &kept_session, user.session_epoch, now).await
+}
+
+fn identity(user: Saved<User>, session_id: String) -> UserIdentity {
+    let Saved { id, entity: user, .. } = user;
+    UserIdentity {
+        id,
+        email: user.email,
+        name: user.name,
+        role: user.role,
+        is_active: user.is_active,
+        workspace_id: user.personal_workspace_id,
+        session_id,
+    }
+}
+
+impl Authenticate for Auth {
+    fn has_credentials(&self, headers: &HeaderMap) -> bool {
+        bearer(headers).is_some()
+    }
+
+    fn authenticate<'a>(&'a self, parts: &'a mut Parts) -> BoxFuture<'a, Caller> {
+        Box::pin(async move {
+            let Some(token) = bearer(&parts.headers) else { return Caller::anonymous() };
+            let found = self.identify(token).await;
+            let (identity, caller) = match found {
+                Ok(user) => {
+                    let caller = Caller::user(&user.id).in_session(&user.session_id);
+                    let caller = user.workspace_id.iter().fold(caller, Caller::in_workspace);
+                    (Identity::User(user), caller)
+                }
+                Err(rejection) => (Identity::Rejected(rejection), Caller::anonymous()),
+            };
+            parts.extensions.insert(identity);
+            caller
+        })
+    }
+}
+
+/// The token of `Authorization: Bearer …`. What is no text is a token too: a bad one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
+}
+
+/// The same request, once it is known whose it is.
+fn as_user(caller: &Caller, user_id: &str) -> Caller {
+    caller.request_id().into_iter().fold(Caller::user(user_id), Caller::in_request)
+}
+
+/// What a client calls itself, as far as it is kept.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(axum::http::header::USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(LONGEST_USER_AGENT).collect())
+}
+
+/// Whether it can be anybody's password, by its length.
+fn is_possible(password: &str) -> bool {
+    password.chars().take(LONGEST + 1).count() <= LONGEST
+}
+
+fn problem_with_name(name: &str) -> Option<&'static str> {
+    if name.chars().count() > LONGEST_NAME {
+        return Some("must have at most 200 characters");
+    }
+    name.chars().any(char::is_control).then_some("must not contain control characters")
+}
+
+fn wrong_credentials() -> Error {
+    Error::unauthenticated("the address or the password is wrong").code("invalid_credentials")
+}
+
+/// One answer for all: forged, former, expired, ended.
+fn bad_refresh_token() -> Error {
+    Error::unauthenticated("the refresh token is not valid; log in again").code("invalid_refresh_token")
+}

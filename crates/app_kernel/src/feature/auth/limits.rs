@@ -1,0 +1,147 @@
+//! How often somebody may try. Always on, in this process; what a service serves beside is limited elsewhere.
+//!
+//! Only failures count at login. When an account's budget is spent, those addresses wait that failed on it lately; somebody else, such as
+//! its owner at home, still gets in, so nobody can lock out anybody. What is refused takes nothing: after a pause, everybody may try again.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::clock::Clock;
+use crate::base::error::{Error, Result};
+use crate::engine::rate_limit::memory::{Limiter, Quota, Wait};
+
+/// Wrong passwords for one account: more than a forgetful person needs, and at most 5,760 guesses a day from one address.
+const ACCOUNT_FAILURES: Quota = Quota { burst: 20, period: Duration::from_secs(5 * 60) };
+/// Wrong passwords from one address, for any account: many people may share one.
+const ADDRESS_FAILURES: Quota = Quota { burst: 300, period: Duration::from_secs(60) };
+/// New accounts from one address.
+const SIGN_UPS: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
+/// Refresh tokens exchanged from one address.
+const REFRESHES: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
+
+/// Where a request comes from, as far as it is counted: an IPv4 address, or the network of 64 bits that one IPv6 subscriber has.
+pub(crate) type Origin = Option<IpAddr>;
+
+/// The part of an address that is counted.
+pub(crate) fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
+pub(crate) struct Limits {
+    account_failures: Limiter,
+    account_failures_by_origin: Limiter,
+    origin_failures: Limiter,
+    sign_ups: Limiter,
+    refreshes: Limiter,
+}
+
+impl Limits {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        let limiter = |quota| Limiter::new(quota, clock.clone());
+        Limits {
+            account_failures: limiter(ACCOUNT_FAILURES),
+            account_failures_by_origin: limiter(ACCOUNT_FAILURES),
+            origin_failures: limiter(ADDRESS_FAILURES),
+            sign_ups: limiter(SIGN_UPS),
+            refreshes: limiter(REFRESHES),
+        }
+    }
+
+    /// Whether a password may be tried. Attempts under way at once are counted when they have failed, so a few more than the budget may
+    /// pass: no more than the hashing pool takes.
+    pub(crate) fn may_try(&self, account: &str, origin: Origin) -> Result<()> {
+        self.origin_failures.check(&origin).map_err(too_many)?;
+        match self.account_failures.check(&account) {
+            Err(wait) if !self.account_failures_by_origin.is_fresh(&(account, origin)) => Err(too_many(wait)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A password was wrong.
+    pub(crate) fn failed(&self, account: &str, origin: Origin) {
+        self.origin_failures.count(&origin);
+        self.account_failures.count(&account);
+        self.account_failures_by_origin.count(&(account, origin));
+    }
+
+    pub(crate) fn sign_up(&self, origin: Origin) -> Result<()> {
+        self.sign_ups.take(&origin).map_err(too_many)
+    }
+
+    pub(crate) fn refresh(&self, origin: Origin) -> Result<()> {
+        self.refreshes.take(&origin).map_err(too_many)
+    }
+}
+
+fn too_many(wait: Wait) -> Error {
+    Error::too_many_requests("too many attempts; wait a little")
+        .code("too_many_attempts")
+        .retry_after_secs(wait.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Timestamp;
+
+    fn at(last: u8) -> Origin {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn is_refused(result: Result<()>) -> bool {
+        match result {
+            Ok(()) => false,
+            Err(error) => {
+                assert_eq!((error.http_status(), error.error_code()), (429, "too_many_attempts"));
+                assert!(error.retry_after().is_some());
+                true
+            }
+        }
+    }
+
+    fn limits() -> (Limits, Clock) {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        (Limits::new(&clock), clock)
+    }
+
+    /// Promise: R-24
+    #[test]
+    fn a_guesser_is_stopped_and_the_owner_still_gets_in() {
+        let (limits, clock) = limits();
+        for _ in 0..20 {
+            assert!(!is_refused(limits.may_try("ann", at(1))));
+            limits.failed("ann", at(1));
+        }
+        assert!(is_refused(limits.may_try("ann", at(1))));
+        assert!(!is_refused(limits.may_try("bob", at(1))), "another account");
+        assert!(!is_refused(limits.may_try("ann", at(2))), "the owner, elsewhere");
+        limits.failed("ann", at(2));
+        assert!(is_refused(limits.may_try("ann", at(2))), "who was no owner after all");
+        clock.advance(Duration::from_secs(30));
+        assert!(!is_refused(limits.may_try("ann", at(1))));
+    }
+
+    #[test]
+    fn guessing_at_many_accounts_is_stopped_by_address() {
+        let (limits, _clock) = limits();
+        for n in 0..300 {
+            let account = format!("user{n}");
+            assert!(!is_refused(limits.may_try(&account, at(1))));
+            limits.failed(&account, at(1));
+        }
+        assert!(is_refused(limits.may_try("ann", at(1))));
+        assert!(!is_refused(limits.may_try("ann", at(2))));
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_counts_as_one() {
+        let address = |text: &str| origin(text.parse().expect("an address"));
+        assert_eq!(address("2001:db8:1:2:3::4"), address("2001:db8:1:2:ffff::"));
+        assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
+        assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+        assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
+    }
+}
