@@ -21,7 +21,8 @@ pub mod base;
 pub mod engine;
 pub mod feature;
 pub mod kernel;
-pub mod service { pub mod log; }
+pub mod prelude;
+pub mod service;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -6,7 +6,6 @@ use app_kernel::prelude::*;
 #[serde(deny_unknown_fields)]
 struct Widget {
     name: String,
-    #[entity(default = "blue")]
     #[serde(default = "blue")]
     color: String,
     #[entity(index)]
@@ -18,18 +17,21 @@ fn blue() -> String {
     "blue".into()
 }
 
-async fn create(user: CurrentUser, db: Db, Json(mut new): Json<Widget>) -> Result<Created<Saved<Widget>>> {
-    new.owner_id = user.id.clone();
-    Ok(Created::new(db.save(new).await?))
+async fn create(user: CurrentUser, db: Db, Json(new): Json<Widget>) -> Result<Created<Saved<Widget>>> {
+    db.save(Widget { owner_id: user.id.clone(), ..new }).await.map(Created::new)
 }
 
 async fn list(user: CurrentUser, db: Db) -> Result<Json<Vec<Saved<Widget>>>> {
-    Ok(Json(db.find("[owner_id] = ?", [&user.id]).await?))
+    db.find("[owner_id] = ?", [&user.id]).await.map(Json)
 }
 
 async fn read(user: CurrentUser, db: Db, Path(id): Path<String>) -> Result<Json<Saved<Widget>>> {
-    let widget = db.get::<Widget>(id).await?.filter(|widget| widget.owner_id == user.id);
-    Ok(Json(widget.or_not_found("widget")?))
+    db.find("[id] = ? AND [owner_id] = ?", [&id, &user.id]).first().await?.or_not_found("widget").map(Json)
+}
+
+async fn history(user: CurrentUser, db: Db, Path(id): Path<String>) -> Result<Json<Vec<Version>>> {
+    read(user, db.clone(), Path(id.clone())).await?;
+    db.history::<Widget>(id).await.map(Json)
 }
 
 fn main() -> Result<()> {
@@ -37,5 +39,6 @@ fn main() -> Result<()> {
         .entity::<Widget>()
         .route("/widgets", post(create).get(list))
         .route("/widgets/{id}", get(read))
+        .route("/widgets/{id}/history", get(history))
         .run()
 }

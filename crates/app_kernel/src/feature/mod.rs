@@ -1,4 +1,5 @@
 //! What services get for free, a folder for each: its table, rules, routes and texts.
 
 pub mod auth;
+pub mod health;
 pub mod workspaces;

@@ -13,7 +13,6 @@ use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
 
 /// What a feature brings once the kernel stands.
-#[derive(Default)]
 pub(super) struct Mounted {
     /// Below the API prefix.
     pub(super) routes: ApiRouter<Kernel>,
@@ -21,6 +20,12 @@ pub(super) struct Mounted {
     pub(super) at_root: ApiRouter<Kernel>,
     /// Who finds out who asks.
     pub(super) authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+impl Default for Mounted {
+    fn default() -> Self {
+        Mounted { routes: ApiRouter::new(), at_root: ApiRouter::new(), authenticate: None }
+    }
 }
 
 /// One feature: what it needs, and what it brings.

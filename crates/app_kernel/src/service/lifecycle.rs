@@ -57,7 +57,9 @@ pub(super) async fn start(service: Service) -> Result<Started> {
             tracing::warn!(target: "app_kernel::migration", "{note}");
         }
         for statement in &migration.statements {
-            tracing::info!(target: "app_kernel::migration", %statement, "the schema was changed");
+            // The first line says it all; the rest is in the recorded migration.
+            let summary = statement.lines().next().unwrap_or_default().trim_end_matches(" (");
+            tracing::info!(target: "app_kernel::migration", "schema: {summary}");
         }
     }
     let kernel = Kernel::new(config, clock, db);

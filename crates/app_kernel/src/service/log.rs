@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, registry};
 
 use crate::base::clock::{Clock, push_timestamp};
-use crate::base::config::{LogFormat, ServiceConfig};
+use crate::base::config::{LogFormat, ServiceConfig, wants_no_colour};
 use crate::base::error::{Error, Result};
 
 /// How much may wait to be written.
@@ -34,10 +34,11 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
     let is_terminal = io::stdout().is_terminal();
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let is_colored = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_colored = is_terminal && !wants_no_colour();
     let filter = filter(&config.log_level)?;
     let queue = Arc::new(Queue::default());
-    let guard = LogGuard::start(queue.clone(), io::stdout())?;
+    let mut guard = LogGuard::start(queue.clone(), io::stdout())?;
+    guard.is_pretty = format == LogFormat::Pretty;
     let style = match format {
         LogFormat::Json => Style::Json,
         LogFormat::Pretty => Style::Pretty { is_colored },
@@ -85,6 +86,7 @@ fn log_panics(queue: Arc<Queue>) {
 pub struct LogGuard {
     queue: Arc<Queue>,
     writer: Option<JoinHandle<()>>,
+    is_pretty: bool,
 }
 
 impl LogGuard {
@@ -94,7 +96,13 @@ impl LogGuard {
             let thread = std::thread::Builder::new().name("log".to_owned());
             thread.spawn(move || queue.write_to(output)).map_err(|cause| Error::internal("the log's thread did not start").cause(cause))?
         };
-        Ok(LogGuard { queue, writer: Some(writer) })
+        Ok(LogGuard { queue, writer: Some(writer), is_pretty: false })
+    }
+
+    /// Whether a person reads it.
+    #[must_use]
+    pub fn is_pretty(&self) -> bool {
+        self.is_pretty
     }
 
     /// Waits until everything logged so far is written, but no longer than a second.
