@@ -92,7 +92,10 @@ impl Db {
     ///
     /// # Errors
     /// What `work` answers, or `Conflict` with the code `try_again` where conflicts did not end.
-    pub async fn transaction<R>(&self, work: impl AsyncFn(Db) -> Result<R>) -> Result<R> {
+    pub async fn transaction<R, F>(&self, work: impl Fn(Db) -> F) -> Result<R>
+    where
+        F: Future<Output = Result<R>>,
+    {
         if self.transaction.is_some() {
             return work(self.clone()).await;
         }

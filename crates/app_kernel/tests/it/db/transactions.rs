@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use app_kernel::base::error::{Error, ErrorKind};
+use app_kernel::base::error::{Error, ErrorKind, Result};
 use app_kernel::store::db::{Backend, Db};
 use app_kernel::testing::{TestDatabase, on_every_database};
 
@@ -21,6 +21,24 @@ on_every_database!(
     deadlocks_are_tried_again,
     a_panic_undoes_everything,
 );
+
+/// What a handler does: borrow what it was given, in a future that can move between threads.
+#[allow(dead_code, reason = "it is enough that it compiles")]
+async fn a_transaction_can_stand_in_a_handler(db: Db, name: String, ids: Vec<String>) -> Result<i64> {
+    db.transaction(async |tx| {
+        let gear = tx.save(widget(&name)).await?;
+        for id in ids.iter().chain([&gear.id]) {
+            tx.delete::<Widget>(id).await?;
+        }
+        tx.count::<Widget>("[name] = ?", [&name]).await
+    })
+    .await
+}
+
+#[allow(dead_code, reason = "it is enough that it compiles")]
+fn its_future_is_send(db: Db) -> impl Future<Output = Result<i64>> + Send {
+    a_transaction_can_stand_in_a_handler(db, String::new(), Vec::new())
+}
 
 async fn count(db: &Db) -> i64 {
     db.count::<Widget>("", ()).await.expect("a count")
@@ -48,7 +66,7 @@ async fn an_error_undoes_everything(database: TestDatabase) {
         .transaction(async |tx| {
             tx.save(widget("gear")).await?;
             tx.execute("DELETE FROM [kernel_migrations]", ()).await?;
-            Err::<(), _>(Error::forbidden("changed my mind"))
+            Err::<(), Error>(Error::forbidden("changed my mind"))
         })
         .await
         .expect_err("the work failed");
@@ -103,7 +121,7 @@ async fn a_transaction_within_joins(database: TestDatabase) {
     let result = db
         .transaction(async |tx| {
             tx.transaction(async |inner| inner.save(widget("gear")).await).await?;
-            Err::<(), _>(Error::conflict("no"))
+            Err::<(), Error>(Error::conflict("no"))
         })
         .await;
     assert!(result.is_err());
