@@ -174,7 +174,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// A response's body on its way out. Knows whether the client took the last part: hyper asks for the next one only then.
+/// A response's body on its way out. Knows whether the client took the last part: hyper asks for the next one, or drops the body, only then.
 struct ResponseBody {
     inner: Body,
     in_flight: InFlight,
@@ -184,15 +184,14 @@ struct ResponseBody {
 impl ResponseBody {
     fn new(inner: Body, in_flight: InFlight) -> Self {
         let mut body = ResponseBody { inner, in_flight, is_handed_over: false };
+        // The head is a part too; a response that is nothing else is dropped at once.
         body.hand_over();
         body
     }
 
     fn hand_over(&mut self) {
-        if !self.inner.is_end_stream() {
-            self.is_handed_over = true;
-            self.in_flight.0.part_handed_over();
-        }
+        self.is_handed_over = true;
+        self.in_flight.0.part_handed_over();
     }
 
     fn take(&mut self) {
