@@ -9,4 +9,4 @@ pub(crate) mod server;
 
 mod middleware;
 
-pub(crate) use middleware::catch_panic::is_catching as is_catching_panics;
+pub(crate) use middleware::catch_panic::{is_catching as is_catching_panics, panic_text};
