@@ -33,18 +33,29 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// Where `LOG_LEVEL` is no filter, or the process has a log already.
 pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
     let is_terminal = io::stdout().is_terminal();
-    let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let is_colored = is_terminal && !wants_no_colour();
+    let format = config.log_format.unwrap_or(if is_terminal {
+        LogFormat::Pretty
+    } else {
+        LogFormat::Json
+    });
+    let is_colored =
+        is_terminal && !wants_no_colour();
     let filter = filter(&config.log_level)?;
-    let queue = Arc::new(Queue::default());
-    let mut guard = LogGuard::start(queue.clone(), io::stdout())?;
-    guard.is_pretty = format == LogFormat::Pretty;
     let style = match format {
         LogFormat::Json => Style::Json,
         LogFormat::Pretty => Style::Pretty { is_colored },
     };
-    let subscriber = registry().with(filter).with(LineLayer { style, queue: queue.clone(), clock: Clock::system() });
-    subscriber.try_init().map_err(|cause| Error::internal("this process has a log already").cause(cause))?;
+    let queue = Arc::new(Queue::default());
+    let mut guard = LogGuard::start(queue.clone(), style, io::stdout())?;
+    guard.is_pretty = format == LogFormat::Pretty;
+    let subscriber = registry().with(filter).with(LineLayer {
+        style,
+        queue: queue.clone(),
+        clock: Clock::system(),
+    });
+    subscriber
+        .try_init()
+        .map_err(|cause| Error::internal("this process has a log already").cause(cause))?;
     log_panics(queue);
     Ok(guard)
 }
@@ -57,13 +68,24 @@ fn filter(level: &str) -> Result<EnvFilter> {
         ))
     };
     let is_level = |word: &str| {
-        ["error", "warn", "info", "debug", "trace", "off"].iter().any(|level| level.eq_ignore_ascii_case(word))
+        ["error", "warn", "info", "debug", "trace", "off"]
+            .iter()
+            .any(|level| level.eq_ignore_ascii_case(word))
     };
-    let is_clear = |directive: &str| is_level(directive) || directive.contains(['=', '[']) || directive.contains("::");
-    if !level.split(',').map(str::trim).filter(|directive| !directive.is_empty()).all(is_clear) {
+    let is_clear = |directive: &str| {
+        is_level(directive) || directive.contains(['=', '[']) || directive.contains("::")
+    };
+    if !level
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+        .all(is_clear)
+    {
         return Err(refuse());
     }
-    EnvFilter::builder().parse(level.replace(' ', "")).map_err(|cause| refuse().cause(cause))
+    EnvFilter::builder()
+        .parse(level.replace(' ', ""))
+        .map_err(|cause| refuse().cause(cause))
 }
 
 /// A panic nobody catches is an event too, and in the log before the process ends.
@@ -72,9 +94,13 @@ fn log_panics(queue: Arc<Queue>) {
     std::panic::set_hook(Box::new(move |info| {
         if !crate::web::is_catching_panics() {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            let message = info.payload_as_str().unwrap_or("a value that is no text");
+            let message = crate::web::panic_text(info.payload());
             let thread = std::thread::current();
-            tracing::error!(place, thread = thread.name(), "a thread panicked: {message}");
+            tracing::error!(
+                place,
+                thread = thread.name(),
+                "a thread panicked: {message}"
+            );
             queue.flush();
         }
         previous(info);
@@ -90,11 +116,13 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) -> Result<Self> {
+    fn start(queue: Arc<Queue>, style: Style, output: impl Write + Send + 'static) -> Result<Self> {
         let writer = {
             let queue = queue.clone();
             let thread = std::thread::Builder::new().name("log".to_owned());
-            thread.spawn(move || queue.write_to(output)).map_err(|cause| Error::internal("the log's thread did not start").cause(cause))?
+            thread
+                .spawn(move || queue.write_to(style, output))
+                .map_err(|cause| Error::internal("the log's thread did not start").cause(cause))?
         };
         Ok(LogGuard { queue, writer: Some(writer), is_pretty: false })
     }
@@ -149,9 +177,17 @@ impl Queue {
 
     fn push(&self, line: &str, is_urgent: bool) {
         let mut state = self.lock();
-        if state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty() && !state.is_stuck {
-            let is_full = |state: &mut QueueState| state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty();
-            let waited = self.changed.wait_timeout_while(state, LONGEST_WAIT, is_full).unwrap_or_else(PoisonError::into_inner);
+        if state.waiting.len() + line.len() > MAX_QUEUE_BYTES
+            && !state.waiting.is_empty()
+            && !state.is_stuck
+        {
+            let is_full = |state: &mut QueueState| {
+                state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty()
+            };
+            let waited = self
+                .changed
+                .wait_timeout_while(state, LONGEST_WAIT, is_full)
+                .unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
             state.is_stuck = waited.1.timed_out();
         }
@@ -180,11 +216,14 @@ impl Queue {
         state.is_urgent = true;
         self.changed.notify_all();
         let is_unwritten = |state: &mut QueueState| !state.waiting.is_empty() || state.is_writing;
-        drop(self.changed.wait_timeout_while(state, Duration::from_secs(1), is_unwritten));
+        drop(
+            self.changed
+                .wait_timeout_while(state, Duration::from_secs(1), is_unwritten),
+        );
     }
 
     /// The writing thread's life.
-    fn write_to(&self, mut output: impl Write) {
+    fn write_to(&self, style: Style, mut output: impl Write) {
         let mut batch = Vec::new();
         loop {
             let lost = {
@@ -196,11 +235,22 @@ impl Queue {
                         return;
                     }
                     state.is_idle = true;
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
                 state.is_idle = false;
-                let is_early = |state: &mut QueueState| !state.is_urgent && !state.is_closed && state.waiting.len() < MAX_QUEUE_BYTES / 2;
-                state = self.changed.wait_timeout_while(state, GATHERING, is_early).unwrap_or_else(PoisonError::into_inner).0;
+                let is_early = |state: &mut QueueState| {
+                    !state.is_urgent
+                        && !state.is_closed
+                        && state.waiting.len() < MAX_QUEUE_BYTES / 2
+                };
+                state = self
+                    .changed
+                    .wait_timeout_while(state, GATHERING, is_early)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 state.is_urgent = false;
                 state.is_stuck = false;
                 state.is_writing = true;
@@ -209,7 +259,7 @@ impl Queue {
             };
             self.changed.notify_all();
             if lost > 0 {
-                batch.extend_from_slice(format!("{{\"level\":\"WARN\",\"target\":\"app_kernel::log\",\"message\":\"log lines were lost: stdout was not read\",\"lost\":{lost}}}\n").as_bytes());
+                batch.extend_from_slice(style.losses(lost).as_bytes());
             }
             // Nobody is left to tell that stdout is closed.
             let _ = output.write_all(&batch).and_then(|()| output.flush());
@@ -222,6 +272,30 @@ impl Queue {
 enum Style {
     Json,
     Pretty { is_colored: bool },
+}
+
+impl Style {
+    /// The line that stands for lines that are not there.
+    fn losses(self, lost: u64) -> String {
+        let mut line = String::new();
+        match self {
+            Style::Json => {
+                line.push_str("{\"timestamp\":\"");
+                push_timestamp(&mut line, Clock::system().now());
+                line.push_str("\",\"level\":\"WARN\",\"target\":\"app_kernel::log\",\"message\":\"log lines were lost: stdout was not read\",\"lost\":");
+                push_number(&mut line, lost);
+                line.push_str("}\n");
+            }
+            Style::Pretty { .. } => {
+                push_timestamp(&mut line, Clock::system().now());
+                push_number(
+                    &mut line,
+                    format_args!("  WARN log lines were lost: stdout was not read lost={lost}\n"),
+                );
+            }
+        }
+        line
+    }
 }
 
 struct LineLayer {
@@ -244,14 +318,20 @@ where
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut fields = SpanFields(Vec::new());
-        attributes.record(&mut SpanVisitor { style: self.style, fields: &mut fields });
+        attributes.record(&mut SpanVisitor {
+            style: self.style,
+            fields: &mut fields,
+        });
         span.extensions_mut().insert(fields);
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(fields) = span.extensions_mut().get_mut::<SpanFields>() {
-            record.record(&mut SpanVisitor { style: self.style, fields });
+            record.record(&mut SpanVisitor {
+                style: self.style,
+                fields,
+            });
         }
     }
 
@@ -275,7 +355,11 @@ impl LineLayer {
             Style::Json => self.begin_json(meta, line),
             Style::Pretty { is_colored } => self.begin_pretty(meta, is_colored, line),
         }
-        let mut fields = EventVisitor { style: self.style, line, pretty_rest: String::new() };
+        let mut fields = EventVisitor {
+            style: self.style,
+            line,
+            pretty_rest: String::new(),
+        };
         event.record(&mut fields);
         let rest = fields.pretty_rest;
         line.push_str(&rest);
@@ -291,7 +375,11 @@ impl LineLayer {
                 }
             }
         }
-        line.push_str(if matches!(self.style, Style::Json) { "}\n" } else { "\n" });
+        line.push_str(if matches!(self.style, Style::Json) {
+            "}\n"
+        } else {
+            "\n"
+        });
         self.queue.push(line, *meta.level() == Level::ERROR);
         // One huge line must not hold its memory for ever.
         line.shrink_to(16 << 10);
@@ -353,7 +441,9 @@ impl Output for EventVisitor<'_> {
                 self.line.push(' ');
                 write(self.line, self.style);
             }
-            Style::Pretty { .. } => push_pretty_field(&mut self.pretty_rest, name, self.style, write),
+            Style::Pretty { .. } => {
+                push_pretty_field(&mut self.pretty_rest, name, self.style, write)
+            }
         }
     }
 }
@@ -381,7 +471,12 @@ fn push_json_field(line: &mut String, name: &str, write: impl FnOnce(&mut String
     write(line, Style::Json);
 }
 
-fn push_pretty_field(line: &mut String, name: &str, style: Style, write: impl FnOnce(&mut String, Style)) {
+fn push_pretty_field(
+    line: &mut String,
+    name: &str,
+    style: Style,
+    write: impl FnOnce(&mut String, Style),
+) {
     line.push(' ');
     line.push_str(name.strip_prefix("r#").unwrap_or(name));
     line.push('=');
@@ -397,7 +492,12 @@ fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
     match style {
         Style::Json => push_json_text(line, text),
         Style::Pretty { .. } if is_message => push_one_line(line, text),
-        Style::Pretty { .. } if !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) => {
+        Style::Pretty { .. }
+            if !text.is_empty()
+                && !text.contains(|c: char| {
+                    c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')
+                }) =>
+        {
             line.push_str(text);
         }
         Style::Pretty { .. } => push_json_text(line, text),
@@ -510,3 +610,6 @@ macro_rules! visits {
 }
 
 visits!(EventVisitor, SpanVisitor);
+
+#[cfg(test)]
+mod tests;

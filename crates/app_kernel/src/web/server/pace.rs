@@ -18,19 +18,24 @@ struct Since(AtomicU64);
 impl Since {
     fn mark(&self, pace: &Pace) {
         // One microsecond late, so that zero can mean "not yet".
-        self.0.store(pace.born.elapsed().as_micros() as u64 + 1, Relaxed);
+        self.0
+            .store(pace.born.elapsed().as_micros() as u64 + 1, Relaxed);
     }
 
     fn mark_first(&self, pace: &Pace) {
-        if self.0.load(Relaxed) == 0 {
+        if !self.is_set() {
             self.mark(pace);
         }
     }
 
     fn clear(&self) {
-        if self.0.load(Relaxed) != 0 {
+        if self.is_set() {
             self.0.store(0, Relaxed);
         }
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Relaxed) != 0
     }
 
     fn get(&self, pace: &Pace) -> Option<Instant> {
@@ -97,7 +102,12 @@ impl Pace {
     }
 
     pub(super) fn memory(&self) -> Memory {
-        Memory { written: 0, flowed_at: self.born, progress_at: self.born, closing_since: None }
+        Memory {
+            written: 0,
+            flowed_at: self.born,
+            progress_at: self.born,
+            closing_since: None,
+        }
     }
 
     pub(super) fn bytes_came(&self) {
@@ -112,7 +122,13 @@ impl Pace {
 
     pub(super) fn bytes_went(&self, count: usize) {
         self.written.fetch_add(count as u64, Relaxed);
-        self.stalled_since.clear();
+        if self.stalled_since.is_set() {
+            self.stalled_since.clear();
+            // A response whose body was handed over whole ends when the client has taken it.
+            if self.in_flight.load(Relaxed) == 0 {
+                self.idle_since.mark(self);
+            }
+        }
     }
 
     pub(super) fn client_does_not_read(&self) {
@@ -160,7 +176,7 @@ impl Pace {
 
     /// Whether a head is being read: hyper answers by itself only then, to say that it can't be read.
     pub(super) fn is_reading_head(&self) -> bool {
-        self.head_since.0.load(Relaxed) != 0 && self.in_flight.load(Relaxed) == 0
+        self.head_since.is_set() && self.in_flight.load(Relaxed) == 0
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -175,16 +191,21 @@ impl Pace {
             until = until.min(since + timeout);
             now >= since + timeout
         };
-        if self.stalled_since.get(self).is_some_and(|since| is_late(since, limits.body_timeout)) {
+        if self
+            .stalled_since
+            .get(self)
+            .is_some_and(|since| is_late(since, limits.body_timeout))
+        {
             return Verdict::Cut;
         }
         self.note_progress(memory, now);
         if is_late(memory.progress_at, limits.body_timeout) {
             return Verdict::Cut;
         }
-        if self.in_flight.load(Relaxed) == 0 {
+        // What waits to be written is the end of a response.
+        if self.in_flight.load(Relaxed) == 0 && !self.stalled_since.is_set() {
             if let Some(since) = memory.closing_since {
-                if is_late(since, limits.body_timeout) {
+                if is_late(since.max(memory.flowed_at), limits.body_timeout) {
                     return Verdict::Cut;
                 }
             } else if let Some(since) = self.head_since.get(self) {
@@ -193,7 +214,11 @@ impl Pace {
                 }
             } else if let Some(since) = self.idle_since.get(self) {
                 // An HTTP/2 response may still be on its way after its body was handed over whole.
-                let since = if self.is_http2.load(Relaxed) { since.max(memory.flowed_at) } else { since };
+                let since = if self.is_http2.load(Relaxed) {
+                    since.max(memory.flowed_at)
+                } else {
+                    since
+                };
                 if is_late(since, limits.idle_timeout) {
                     memory.closing_since = Some(now);
                     return Verdict::Close;

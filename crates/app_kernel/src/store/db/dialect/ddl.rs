@@ -92,7 +92,11 @@ fn default_clause(value: &Value, dialect: &dyn Dialect) -> String {
         return String::new();
     }
     let mut literal = String::new();
-    push_literal(value, dialect, &mut literal);
+    match value {
+        // A reader of the schema knows 0.5 better than 5e-1, and with few digits both are exact.
+        Value::Float(x) if x.abs() < 1e15 && (x * 1024.0).fract() == 0.0 => literal = format!("{x:?}"),
+        value => push_literal(value, dialect, &mut literal),
+    }
     // In parentheses MySQL allows a default for long text too.
     if dialect.backend() == Backend::MySql { format!(" DEFAULT ({literal})") } else { format!(" DEFAULT {literal}") }
 }
