@@ -33,13 +33,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// Where `LOG_LEVEL` is no filter, or the process has a log already.
 pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
     let is_terminal = io::stdout().is_terminal();
-    let format = config.log_format.unwrap_or(if is_terminal {
-        LogFormat::Pretty
-    } else {
-        LogFormat::Json
-    });
-    let is_colored =
-        is_terminal && !wants_no_colour();
+    let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let is_colored = is_terminal && !wants_no_colour();
     let filter = filter(&config.log_level)?;
     let style = match format {
         LogFormat::Json => Style::Json,
@@ -48,14 +43,8 @@ pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
     let queue = Arc::new(Queue::default());
     let mut guard = LogGuard::start(queue.clone(), style, io::stdout())?;
     guard.is_pretty = format == LogFormat::Pretty;
-    let subscriber = registry().with(filter).with(LineLayer {
-        style,
-        queue: queue.clone(),
-        clock: Clock::system(),
-    });
-    subscriber
-        .try_init()
-        .map_err(|cause| Error::internal("this process has a log already").cause(cause))?;
+    let subscriber = registry().with(filter).with(LineLayer { style, queue: queue.clone(), clock: Clock::system() });
+    subscriber.try_init().map_err(|cause| Error::internal("this process has a log already").cause(cause))?;
     log_panics(queue);
     Ok(guard)
 }
@@ -68,24 +57,13 @@ fn filter(level: &str) -> Result<EnvFilter> {
         ))
     };
     let is_level = |word: &str| {
-        ["error", "warn", "info", "debug", "trace", "off"]
-            .iter()
-            .any(|level| level.eq_ignore_ascii_case(word))
+        ["error", "warn", "info", "debug", "trace", "off"].iter().any(|level| level.eq_ignore_ascii_case(word))
     };
-    let is_clear = |directive: &str| {
-        is_level(directive) || directive.contains(['=', '[']) || directive.contains("::")
-    };
-    if !level
-        .split(',')
-        .map(str::trim)
-        .filter(|directive| !directive.is_empty())
-        .all(is_clear)
-    {
+    let is_clear = |directive: &str| is_level(directive) || directive.contains(['=', '[']) || directive.contains("::");
+    if !level.split(',').map(str::trim).filter(|directive| !directive.is_empty()).all(is_clear) {
         return Err(refuse());
     }
-    EnvFilter::builder()
-        .parse(level.replace(' ', ""))
-        .map_err(|cause| refuse().cause(cause))
+    EnvFilter::builder().parse(level.replace(' ', "")).map_err(|cause| refuse().cause(cause))
 }
 
 /// A panic nobody catches is an event too, and in the log before the process ends.
@@ -96,11 +74,7 @@ fn log_panics(queue: Arc<Queue>) {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let message = crate::web::panic_text(info.payload());
             let thread = std::thread::current();
-            tracing::error!(
-                place,
-                thread = thread.name(),
-                "a thread panicked: {message}"
-            );
+            tracing::error!(place, thread = thread.name(), "a thread panicked: {message}");
             queue.flush();
         }
         previous(info);
@@ -177,17 +151,12 @@ impl Queue {
 
     fn push(&self, line: &str, is_urgent: bool) {
         let mut state = self.lock();
-        if state.waiting.len() + line.len() > MAX_QUEUE_BYTES
-            && !state.waiting.is_empty()
-            && !state.is_stuck
-        {
+        if state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty() && !state.is_stuck {
             let is_full = |state: &mut QueueState| {
                 state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty()
             };
-            let waited = self
-                .changed
-                .wait_timeout_while(state, LONGEST_WAIT, is_full)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited =
+                self.changed.wait_timeout_while(state, LONGEST_WAIT, is_full).unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
             state.is_stuck = waited.1.timed_out();
         }
@@ -216,10 +185,7 @@ impl Queue {
         state.is_urgent = true;
         self.changed.notify_all();
         let is_unwritten = |state: &mut QueueState| !state.waiting.is_empty() || state.is_writing;
-        drop(
-            self.changed
-                .wait_timeout_while(state, Duration::from_secs(1), is_unwritten),
-        );
+        drop(self.changed.wait_timeout_while(state, Duration::from_secs(1), is_unwritten));
     }
 
     /// The writing thread's life.
@@ -235,16 +201,11 @@ impl Queue {
                         return;
                     }
                     state.is_idle = true;
-                    state = self
-                        .changed
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 state.is_idle = false;
                 let is_early = |state: &mut QueueState| {
-                    !state.is_urgent
-                        && !state.is_closed
-                        && state.waiting.len() < MAX_QUEUE_BYTES / 2
+                    !state.is_urgent && !state.is_closed && state.waiting.len() < MAX_QUEUE_BYTES / 2
                 };
                 state = self
                     .changed
@@ -288,10 +249,7 @@ impl Style {
             }
             Style::Pretty { .. } => {
                 push_timestamp(&mut line, Clock::system().now());
-                push_number(
-                    &mut line,
-                    format_args!("  WARN log lines were lost: stdout was not read lost={lost}\n"),
-                );
+                push_number(&mut line, format_args!("  WARN log lines were lost: stdout was not read lost={lost}\n"));
             }
         }
         line
@@ -318,20 +276,14 @@ where
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut fields = SpanFields(Vec::new());
-        attributes.record(&mut SpanVisitor {
-            style: self.style,
-            fields: &mut fields,
-        });
+        attributes.record(&mut SpanVisitor { style: self.style, fields: &mut fields });
         span.extensions_mut().insert(fields);
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(fields) = span.extensions_mut().get_mut::<SpanFields>() {
-            record.record(&mut SpanVisitor {
-                style: self.style,
-                fields,
-            });
+            record.record(&mut SpanVisitor { style: self.style, fields });
         }
     }
 
@@ -355,11 +307,7 @@ impl LineLayer {
             Style::Json => self.begin_json(meta, line),
             Style::Pretty { is_colored } => self.begin_pretty(meta, is_colored, line),
         }
-        let mut fields = EventVisitor {
-            style: self.style,
-            line,
-            pretty_rest: String::new(),
-        };
+        let mut fields = EventVisitor { style: self.style, line, pretty_rest: String::new() };
         event.record(&mut fields);
         let rest = fields.pretty_rest;
         line.push_str(&rest);
@@ -375,11 +323,7 @@ impl LineLayer {
                 }
             }
         }
-        line.push_str(if matches!(self.style, Style::Json) {
-            "}\n"
-        } else {
-            "\n"
-        });
+        line.push_str(if matches!(self.style, Style::Json) { "}\n" } else { "\n" });
         self.queue.push(line, *meta.level() == Level::ERROR);
         // One huge line must not hold its memory for ever.
         line.shrink_to(16 << 10);
@@ -441,9 +385,7 @@ impl Output for EventVisitor<'_> {
                 self.line.push(' ');
                 write(self.line, self.style);
             }
-            Style::Pretty { .. } => {
-                push_pretty_field(&mut self.pretty_rest, name, self.style, write)
-            }
+            Style::Pretty { .. } => push_pretty_field(&mut self.pretty_rest, name, self.style, write),
         }
     }
 }
@@ -471,12 +413,7 @@ fn push_json_field(line: &mut String, name: &str, write: impl FnOnce(&mut String
     write(line, Style::Json);
 }
 
-fn push_pretty_field(
-    line: &mut String,
-    name: &str,
-    style: Style,
-    write: impl FnOnce(&mut String, Style),
-) {
+fn push_pretty_field(line: &mut String, name: &str, style: Style, write: impl FnOnce(&mut String, Style)) {
     line.push(' ');
     line.push_str(name.strip_prefix("r#").unwrap_or(name));
     line.push('=');
@@ -494,9 +431,7 @@ fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
         Style::Pretty { .. } if is_message => push_one_line(line, text),
         Style::Pretty { .. }
             if !text.is_empty()
-                && !text.contains(|c: char| {
-                    c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')
-                }) =>
+                && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) =>
         {
             line.push_str(text);
         }

@@ -62,10 +62,7 @@ impl EdgeRules {
             security_headers: SecurityHeaders::new(cors.allows_any()),
             cors,
             trusted_proxies: TrustedProxies::parse(&config.trusted_proxies)?,
-            body: BodyLimits {
-                max_bytes: config.max_body_bytes as u64,
-                timeout: config.body_timeout,
-            },
+            body: BodyLimits { max_bytes: config.max_body_bytes as u64, timeout: config.body_timeout },
             secret_paths,
         })
     }
@@ -73,8 +70,7 @@ impl EdgeRules {
     /// Whether answers from here hold tokens: they are neither stored nor compressed.
     fn is_secret(&self, path: &str) -> bool {
         let is_below = |base: &String| {
-            path.strip_prefix(base.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.secret_paths.iter().any(is_below)
     }
@@ -93,22 +89,10 @@ struct Inner {
 impl Edge {
     /// Puts the edge around `router`, whose state is given already. Without `authenticate` every caller is anonymous.
     #[must_use]
-    pub fn new(
-        router: Router,
-        rules: Arc<EdgeRules>,
-        authenticate: Option<Arc<dyn Authenticate>>,
-    ) -> Self {
+    pub fn new(router: Router, rules: Arc<EdgeRules>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
         catch_panic::install_hook();
-        let router = if router.has_routes() {
-            router.route_layer(NoteRoute)
-        } else {
-            router
-        };
-        Edge(Arc::new(Inner {
-            router,
-            rules,
-            authenticate,
-        }))
+        let router = if router.has_routes() { router.route_layer(NoteRoute) } else { router };
+        Edge(Arc::new(Inner { router, rules, authenticate }))
     }
 }
 
@@ -200,16 +184,9 @@ impl Inner {
         let response = match answered.await {
             Ok(response) => response,
             Err(panic) => {
-                tracing::error!(
-                    request_id,
-                    place = panic.place,
-                    "a handler panicked: {}",
-                    panic.message
-                );
+                tracing::error!(request_id, place = panic.place, "a handler panicked: {}", panic.message);
                 problem(
-                    &Error::internal(
-                        "something unexpected happened; it is in the log under this request's id",
-                    ),
+                    &Error::internal("something unexpected happened; it is in the log under this request's id"),
                     Some(request_id),
                 )
             }
@@ -231,12 +208,7 @@ impl Inner {
         }
     }
 
-    fn limit<B>(
-        &self,
-        parts: Parts,
-        body: B,
-        exchange: &Arc<super::middleware::request_log::Exchange>,
-    ) -> Request<Body>
+    fn limit<B>(&self, parts: Parts, body: B, exchange: &Arc<super::middleware::request_log::Exchange>) -> Request<Body>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -244,10 +216,8 @@ impl Inner {
         if body.is_end_stream() {
             return Request::from_parts(parts, Body::empty());
         }
-        let mut request = Request::from_parts(
-            parts,
-            Body::new(LimitedBody::new(body, &self.rules.body, exchange.clone())),
-        );
+        let mut request =
+            Request::from_parts(parts, Body::new(LimitedBody::new(body, &self.rules.body, exchange.clone())));
         // Ours is the limit, not axum's of 2 MB.
         DefaultBodyLimit::disable().apply(&mut request);
         request
@@ -255,13 +225,7 @@ impl Inner {
 
     /// Gives an answer what every answer has.
     fn send_off(&self, response: Response, visit: Visit) -> Response {
-        let Visit {
-            line,
-            grant,
-            over_tls,
-            is_secret,
-            accepts_gzip,
-        } = visit;
+        let Visit { line, grant, over_tls, is_secret, accepts_gzip } = visit;
         let is_head = line.method == Method::HEAD;
         let response = complete(response, line.request_id.as_str());
         let mut response = if is_secret || is_head { response } else { compression::compress(response, accepts_gzip) };
@@ -269,16 +233,11 @@ impl Inner {
         headers.reserve(12);
         headers.insert(&request_id::X_REQUEST_ID, line.request_id.header());
         grant.apply(headers);
-        self.rules
-            .security_headers
-            .apply(headers, over_tls, is_secret);
+        self.rules.security_headers.apply(headers, over_tls, is_secret);
         if is_head && !response.body().is_end_stream() {
             *response.body_mut() = Body::empty();
         }
-        line.write(
-            response.status().as_u16(),
-            response.body().size_hint().exact(),
-        );
+        line.write(response.status().as_u16(), response.body().size_hint().exact());
         response
     }
 }
@@ -295,24 +254,15 @@ fn with_words(response: Response, request_id: &str) -> Response {
     let error = match status {
         StatusCode::NOT_FOUND => Error::not_found("there is nothing at this address"),
         StatusCode::METHOD_NOT_ALLOWED => {
-            Error::invalid("this address does not know that method; see the `Allow` header")
-                .code("method_not_allowed")
+            Error::invalid("this address does not know that method; see the `Allow` header").code("method_not_allowed")
         }
         StatusCode::UNAUTHORIZED => Error::unauthenticated("sign in first"),
         StatusCode::FORBIDDEN => Error::forbidden("that is not allowed"),
         StatusCode::CONFLICT => Error::conflict("that is against the present state"),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Error::too_many_requests("too many requests; try again later")
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            Error::unavailable("the service is not available; try again later")
-        }
+        StatusCode::TOO_MANY_REQUESTS => Error::too_many_requests("too many requests; try again later"),
+        StatusCode::SERVICE_UNAVAILABLE => Error::unavailable("the service is not available; try again later"),
         _ if status.is_server_error() => Error::internal("something unexpected happened"),
-        _ => Error::invalid(
-            status
-                .canonical_reason()
-                .unwrap_or("the request was refused"),
-        ),
+        _ => Error::invalid(status.canonical_reason().unwrap_or("the request was refused")),
     };
     let mut worded = problem(&error.status(status.as_u16()), Some(request_id));
     let (mut parts, _) = response.into_parts();

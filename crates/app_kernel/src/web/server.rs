@@ -68,9 +68,7 @@ impl From<&ServiceConfig> for Limits {
 impl Limits {
     /// How often a connection's pace is judged at least: no time-out is shorter.
     fn tick(&self) -> Duration {
-        self.header_timeout
-            .min(self.body_timeout)
-            .min(self.idle_timeout)
+        self.header_timeout.min(self.body_timeout).min(self.idle_timeout)
     }
 }
 
@@ -91,15 +89,10 @@ pub(crate) async fn serve<S>(
     shutdown: impl Future<Output = ()>,
 ) -> Drained
 where
-    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let slots = u32::try_from(limits.max_connections)
-        .unwrap_or(u32::MAX >> 4)
-        .min(u32::MAX >> 4);
+    let slots = u32::try_from(limits.max_connections).unwrap_or(u32::MAX >> 4).min(u32::MAX >> 4);
     let server = Server {
         service,
         slots: Arc::new(Semaphore::new(slots as usize)),
@@ -159,10 +152,7 @@ struct Server<S> {
 
 impl<S> Server<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -200,33 +190,16 @@ where
     async fn drain(self, slots: u32) -> Drained {
         self.shared.enter(Phase::Draining);
         let all_closed = async || self.slots.acquire_many(slots).await.is_ok();
-        if tokio::time::timeout(self.shared.limits.shutdown_timeout, all_closed())
-            .await
-            .is_ok()
-        {
-            return Drained {
-                is_clean: true,
-                cut: 0,
-            };
+        if tokio::time::timeout(self.shared.limits.shutdown_timeout, all_closed()).await.is_ok() {
+            return Drained { is_clean: true, cut: 0 };
         }
         let cut = slots as usize - self.slots.available_permits();
-        tracing::warn!(
-            cut,
-            "requests in flight did not finish in time; their connections are cut off"
-        );
+        tracing::warn!(cut, "requests in flight did not finish in time; their connections are cut off");
         self.shared.enter(Phase::Cutting);
-        if tokio::time::timeout(CUT_TIMEOUT, all_closed())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "some connections are still busy after being cut off; a handler may be blocking its thread"
-            );
+        if tokio::time::timeout(CUT_TIMEOUT, all_closed()).await.is_err() {
+            tracing::warn!("some connections are still busy after being cut off; a handler may be blocking its thread");
         }
-        Drained {
-            is_clean: false,
-            cut,
-        }
+        Drained { is_clean: false, cut }
     }
 }
 
@@ -245,25 +218,17 @@ async fn tell_overloaded(mut stream: TcpStream) -> std::io::Result<()> {
 /// A whole HTTP/1.1 response for what never reaches the router.
 fn raw_problem(status: u16, retry_after_secs: Option<u32>) -> Vec<u8> {
     let (code, detail) = match status {
-        503 => (
-            "unavailable",
-            "the service has too many connections; try again",
-        ),
+        503 => ("unavailable", "the service has too many connections; try again"),
         431 => ("head_too_large", "the head of the request is too large"),
         414 => ("uri_too_long", "the URL is too long"),
         _ => ("invalid", "the request is not valid HTTP"),
     };
-    let title = StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("Error");
+    let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
     let request_id = new_id();
     let body = format!(
         r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}","request_id":"{request_id}"}}"#
     );
-    let retry_after = retry_after_secs
-        .map(|secs| format!("retry-after: {secs}\r\n"))
-        .unwrap_or_default();
+    let retry_after = retry_after_secs.map(|secs| format!("retry-after: {secs}\r\n")).unwrap_or_default();
     format!(
         "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry_after}\
          x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}",
@@ -293,10 +258,7 @@ impl Shared {
     fn new(limits: Limits) -> Self {
         let mut protocol = auto::Builder::new(TokioExecutor::new());
         // The pace keeps HTTP/1's time-outs: hyper's makes a timer per request and can't tell idle from slow.
-        protocol
-            .http1()
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES);
+        protocol.http1().header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
         protocol
             .http2()
             .timer(TokioTimer::new())
@@ -310,12 +272,7 @@ impl Shared {
             // Rapid reset (CVE-2023-44487): a client that opens and cancels without end is told to calm down.
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(200);
-        Shared {
-            limits,
-            protocol,
-            phase: AtomicU8::new(Phase::Serving as u8),
-            phase_changed: Notify::new(),
-        }
+        Shared { limits, protocol, phase: AtomicU8::new(Phase::Serving as u8), phase_changed: Notify::new() }
     }
 
     fn phase(&self) -> Phase {
@@ -343,10 +300,7 @@ impl Throttle {
     /// How often it happened since the last line, where another line is due.
     fn ready(&mut self) -> Option<u64> {
         self.times += 1;
-        if self
-            .last
-            .is_some_and(|last| last.elapsed() < Duration::from_secs(1))
-        {
+        if self.last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
             return None;
         }
         self.last = Some(Instant::now());

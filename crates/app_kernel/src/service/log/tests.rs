@@ -40,19 +40,9 @@ impl TestLog {
         let (sheet, queue) = (Sheet::default(), Arc::new(Queue::default()));
         let guard = LogGuard::start(queue.clone(), style, sheet.clone()).expect("a thread");
         let time: Timestamp = "2026-01-30T12:00:00.5Z".parse().expect("a time");
-        let layer = LineLayer {
-            style,
-            queue,
-            clock: Clock::manual(time),
-        };
-        let subscriber = registry()
-            .with(filter("info").expect("a filter"))
-            .with(layer);
-        TestLog {
-            sheet,
-            guard,
-            _default: tracing::subscriber::set_default(subscriber),
-        }
+        let layer = LineLayer { style, queue, clock: Clock::manual(time) };
+        let subscriber = registry().with(filter("info").expect("a filter")).with(layer);
+        TestLog { sheet, guard, _default: tracing::subscriber::set_default(subscriber) }
     }
 
     fn text(&self) -> String {
@@ -63,9 +53,7 @@ impl TestLog {
     fn lines(&self) -> Vec<Value> {
         self.text()
             .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
-            })
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
             .collect()
     }
 }
@@ -90,30 +78,15 @@ fn nothing_that_is_logged_can_break_a_line() {
     tracing::info!(text = nasty, debug = ?nasty, level = "mine", float = f64::NAN, "said {nasty}");
     let lines = log.lines();
     assert_eq!(lines.len(), 1);
-    assert_eq!(
-        (&lines[0]["text"], &lines[0]["message"]),
-        (&json!(nasty), &json!(format!("said {nasty}")))
-    );
-    assert_eq!(
-        (&lines[0]["debug"], &lines[0]["float"]),
-        (&json!(format!("{nasty:?}")), &json!("NaN"))
-    );
-    assert_eq!(
-        (&lines[0]["level"], &lines[0]["field.level"]),
-        (&json!("INFO"), &json!("mine"))
-    );
+    assert_eq!((&lines[0]["text"], &lines[0]["message"]), (&json!(nasty), &json!(format!("said {nasty}"))));
+    assert_eq!((&lines[0]["debug"], &lines[0]["float"]), (&json!(format!("{nasty:?}")), &json!("NaN")));
+    assert_eq!((&lines[0]["level"], &lines[0]["field.level"]), (&json!("INFO"), &json!("mine")));
 }
 
 #[test]
 fn a_line_carries_the_fields_of_its_spans_and_the_nearest_wins() {
     let log = TestLog::start(Style::Json);
-    let job = tracing::info_span!(
-        "job",
-        job = 7,
-        attempt = 1,
-        tenant = tracing::field::Empty,
-        seen = "outer"
-    );
+    let job = tracing::info_span!("job", job = 7, attempt = 1, tenant = tracing::field::Empty, seen = "outer");
     let _in_job = job.enter();
     job.record("attempt", 2);
     job.record("tenant", "acme");
@@ -133,12 +106,7 @@ fn a_line_carries_the_fields_of_its_spans_and_the_nearest_wins() {
 #[test]
 fn people_read_columns() {
     let log = TestLog::start(Style::Pretty { is_colored: false });
-    tracing::info!(
-        path = "data/app.db",
-        note = "two words",
-        rows = 3,
-        "the store is open"
-    );
+    tracing::info!(path = "data/app.db", note = "two words", rows = 3, "the store is open");
     tracing::warn!("mind \u{1b}[2J the\ngap");
     assert_eq!(
         log.text(),
@@ -147,67 +115,33 @@ fn people_read_columns() {
     );
     let log = TestLog::start(Style::Pretty { is_colored: true });
     tracing::error!("red");
-    assert_eq!(
-        log.text(),
-        "2026-01-30T12:00:00.500000Z \x1b[31mERROR\x1b[0m red\n"
-    );
+    assert_eq!(log.text(), "2026-01-30T12:00:00.500000Z \x1b[31mERROR\x1b[0m red\n");
 }
 
 #[test]
 fn a_filter_that_is_none_is_refused_by_name() {
-    for good in [
-        "info",
-        "WARN",
-        "off",
-        "info,app_kernel::store=debug",
-        "warn, app_kernel = trace",
-        "app_kernel::web",
-        "",
-    ] {
+    for good in
+        ["info", "WARN", "off", "info,app_kernel::store=debug", "warn, app_kernel = trace", "app_kernel::web", ""]
+    {
         assert!(filter(good).is_ok(), "{good}");
     }
-    for bad in [
-        "inof",
-        "verbose",
-        "info,app_kernel::store=loud",
-        "info;debug",
-        "5x",
-    ] {
+    for bad in ["inof", "verbose", "info,app_kernel::store=loud", "info;debug", "5x"] {
         let refusal = filter(bad).expect_err("a refusal").to_string();
-        assert!(
-            refusal.starts_with(&format!("LOG_LEVEL is `{bad}`; it must be")),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with(&format!("LOG_LEVEL is `{bad}`; it must be")), "{refusal}");
     }
 }
 
 fn service() -> Edge {
     let router = Router::new()
         .route("/api/v1/widgets/{id}", get(async || "a gear"))
-        .route(
-            "/api/v1/panic",
-            post(async || -> &str { panic!("out of gears") }),
-        )
-        .route(
-            "/api/v1/never",
-            get(async || std::future::pending::<&str>().await),
-        );
-    Edge::new(
-        router,
-        Arc::new(EdgeRules::from_config(&ServiceConfig::default()).expect("rules")),
-        None,
-    )
+        .route("/api/v1/panic", post(async || -> &str { panic!("out of gears") }))
+        .route("/api/v1/never", get(async || std::future::pending::<&str>().await));
+    Edge::new(router, Arc::new(EdgeRules::from_config(&ServiceConfig::default()).expect("rules")), None)
 }
 
 fn request(method: &str, path: &str) -> Request<Body> {
-    let builder = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("x-request-id", "r1");
-    builder
-        .header("authorization", "Bearer canary-token")
-        .body(Body::empty())
-        .expect("a request")
+    let builder = Request::builder().method(method).uri(path).header("x-request-id", "r1");
+    builder.header("authorization", "Bearer canary-token").body(Body::empty()).expect("a request")
 }
 
 fn without(mut line: Value, names: &[&str]) -> Value {
@@ -242,24 +176,11 @@ async fn every_request_is_one_line_without_a_secret() {
     };
     let lines = log.lines();
     assert_eq!(lines.len(), 3);
-    assert!(lines.iter().all(|line| {
-        line["duration_ms"]
-            .as_f64()
-            .is_some_and(|ms| (0.0..10_000.0).contains(&ms))
-    }));
-    let kept: Vec<Value> = lines
-        .into_iter()
-        .map(|line| without(line, &["timestamp", "duration_ms"]))
-        .collect();
+    assert!(lines.iter().all(|line| { line["duration_ms"].as_f64().is_some_and(|ms| (0.0..10_000.0).contains(&ms)) }));
+    let kept: Vec<Value> = lines.into_iter().map(|line| without(line, &["timestamp", "duration_ms"])).collect();
     assert_eq!(kept[0], line("GET", "/api/v1/widgets/{id}", 200, Some(6)));
-    assert_eq!(
-        without(kept[1].clone(), &["bytes"]),
-        line("DELETE", "/api/v1/widgets/{id}", 405, None)
-    );
-    assert_eq!(
-        without(kept[2].clone(), &["bytes"]),
-        line("GET", "none", 404, None)
-    );
+    assert_eq!(without(kept[1].clone(), &["bytes"]), line("DELETE", "/api/v1/widgets/{id}", 405, None));
+    assert_eq!(without(kept[2].clone(), &["bytes"]), line("GET", "none", 404, None));
 }
 
 #[tokio::test]
@@ -272,19 +193,9 @@ async fn a_panic_is_logged_with_its_place_beside_the_request() {
         (&lines[0]["level"], &lines[0]["message"]),
         (&json!("ERROR"), &json!("a handler panicked: out of gears"))
     );
-    assert!(
-        lines[0]["place"]
-            .as_str()
-            .is_some_and(|place| place.contains("log/tests.rs:")),
-        "{}",
-        lines[0]
-    );
+    assert!(lines[0]["place"].as_str().is_some_and(|place| place.contains("log/tests.rs:")), "{}", lines[0]);
     assert_eq!(
-        (
-            &lines[0]["request_id"],
-            &lines[1]["request_id"],
-            &lines[1]["status"]
-        ),
+        (&lines[0]["request_id"], &lines[1]["request_id"], &lines[1]["status"]),
         (&json!("r1"), &json!("r1"), &json!(500))
     );
 }
@@ -292,15 +203,10 @@ async fn a_panic_is_logged_with_its_place_beside_the_request() {
 #[tokio::test]
 async fn a_client_that_leaves_is_in_the_log() {
     let log = TestLog::start(Style::Json);
-    let left = service()
-        .call(request("GET", "/api/v1/never"))
-        .now_or_never();
+    let left = service().call(request("GET", "/api/v1/never")).now_or_never();
     assert!(left.is_none());
     let line = &log.lines()[0];
-    assert_eq!(
-        (&line["status"], &line["route"]),
-        (&json!(499), &json!("/api/v1/never"))
-    );
+    assert_eq!((&line["status"], &line["route"]), (&json!(499), &json!("/api/v1/never")));
 }
 
 #[test]
@@ -320,10 +226,7 @@ fn lines_of_many_threads_stay_whole_and_none_is_lost() {
     drop(guard);
     let text = String::from_utf8(sheet.0.lock().expect("no panic").clone()).expect("UTF-8");
     assert_eq!(text.lines().count(), 80_000);
-    assert!(
-        text.lines()
-            .all(|line| line.ends_with(&"x".repeat(100)) && line.len() <= 108)
-    );
+    assert!(text.lines().all(|line| line.ends_with(&"x".repeat(100)) && line.len() <= 108));
 }
 
 /// A stdout that takes nothing until it is told to.
@@ -345,8 +248,7 @@ impl Write for Blocked {
 fn a_stdout_that_nobody_reads_costs_a_moment_and_the_losses_are_told() {
     let (sheet, queue) = (Sheet::default(), Arc::new(Queue::default()));
     let (let_go, blocked) = mpsc::channel();
-    let guard = LogGuard::start(queue.clone(), Style::Json, Blocked(blocked, sheet.clone()))
-        .expect("a thread");
+    let guard = LogGuard::start(queue.clone(), Style::Json, Blocked(blocked, sheet.clone())).expect("a thread");
     let line = format!("{}\n", "x".repeat(64 << 10));
     for _ in 0..100 {
         queue.push(&line, false);
@@ -364,10 +266,7 @@ fn a_stdout_that_nobody_reads_costs_a_moment_and_the_losses_are_told() {
         .find(|line| line.contains("\"lost\""))
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .expect("a line");
-    assert_eq!(
-        kept + told["lost"].as_u64().expect("a number") as usize,
-        100
-    );
+    assert_eq!(kept + told["lost"].as_u64().expect("a number") as usize, 100);
     assert!(text.ends_with("{\"after\":true}\n"));
 }
 
@@ -401,16 +300,8 @@ fn a_closed_stdout_stops_nobody() {
 fn what_a_line_costs() {
     let queue = Arc::new(Queue::default());
     let _guard = LogGuard::start(queue.clone(), Style::Json, io::sink()).expect("a thread");
-    let layer = LineLayer {
-        style: Style::Json,
-        queue,
-        clock: Clock::system(),
-    };
-    let _default = tracing::subscriber::set_default(
-        registry()
-            .with(filter("info").expect("a filter"))
-            .with(layer),
-    );
+    let layer = LineLayer { style: Style::Json, queue, clock: Clock::system() };
+    let _default = tracing::subscriber::set_default(registry().with(filter("info").expect("a filter")).with(layer));
     const LINES: u32 = 200_000;
     for _ in 0..5 {
         let begun = Instant::now();
@@ -421,9 +312,6 @@ fn what_a_line_costs() {
                 user_id = "019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e", bytes = 312u64, "request"
             );
         }
-        println!(
-            "a line costs {:.2} µs",
-            begun.elapsed().as_secs_f64() * 1e6 / f64::from(LINES)
-        );
+        println!("a line costs {:.2} µs", begun.elapsed().as_secs_f64() * 1e6 / f64::from(LINES));
     }
 }

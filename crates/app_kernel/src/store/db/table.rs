@@ -54,7 +54,8 @@ pub(crate) struct Statements {
 }
 
 /// What a version's row is read as.
-pub(crate) const HISTORY_COLUMNS: [&str; 7] = [ID, VERSION, "operation", "recorded_at", "user_id", "request_id", "data"];
+pub(crate) const HISTORY_COLUMNS: [&str; 7] =
+    [ID, VERSION, "operation", "recorded_at", "user_id", "request_id", "data"];
 const CHANGE_COLUMNS: [&str; 9] = [
     "entity",
     "entity_id",

@@ -20,13 +20,7 @@ fn routes() -> Router {
         .route(
             "/own",
             get(async || {
-                (
-                    [
-                        ("x-frame-options", "SAMEORIGIN"),
-                        ("content-security-policy", "default-src 'self'"),
-                    ],
-                    "mine",
-                )
+                ([("x-frame-options", "SAMEORIGIN"), ("content-security-policy", "default-src 'self'")], "mine")
             }),
         )
         .route("/panic", get(async || -> &str { panic!("the sky fell") }))
@@ -45,51 +39,23 @@ fn routes() -> Router {
             get(
                 async |Extension(caller): Extension<Caller>,
                        Extension(ClientAddress(client)): Extension<ClientAddress>| {
-                    format!(
-                        "{} {:?} {:?} {client}",
-                        caller.kind().as_str(),
-                        caller.user_id(),
-                        caller.request_id()
-                    )
+                    format!("{} {:?} {:?} {client}", caller.kind().as_str(), caller.user_id(), caller.request_id())
                 },
             ),
         )
         .route(
             "/long",
-            get(async || {
-                (
-                    [("content-type", "application/json"), ("etag", "\"v1\"")],
-                    "1234567890".repeat(200),
-                )
-            }),
+            get(async || ([("content-type", "application/json"), ("etag", "\"v1\"")], "1234567890".repeat(200))),
         )
-        .route(
-            "/short",
-            get(async || ([("content-type", "application/json")], "{}")),
-        )
-        .route(
-            "/image",
-            get(async || ([("content-type", "image/png")], "1234567890".repeat(200))),
-        )
-        .route(
-            "/events",
-            get(async || {
-                (
-                    [("content-type", "text/event-stream")],
-                    "data: 1\n\n".repeat(200),
-                )
-            }),
-        )
+        .route("/short", get(async || ([("content-type", "application/json")], "{}")))
+        .route("/image", get(async || ([("content-type", "image/png")], "1234567890".repeat(200))))
+        .route("/events", get(async || ([("content-type", "text/event-stream")], "data: 1\n\n".repeat(200))))
 }
 
 fn edge_of(change: impl FnOnce(&mut ServiceConfig)) -> Edge {
     let mut config = ServiceConfig::default();
     change(&mut config);
-    Edge::new(
-        routes(),
-        Arc::new(EdgeRules::from_config(&config).expect("rules")),
-        None,
-    )
+    Edge::new(routes(), Arc::new(EdgeRules::from_config(&config).expect("rules")), None)
 }
 
 fn edge() -> Edge {
@@ -112,25 +78,15 @@ async fn ask(edge: &Edge, line: &str, headers: &[(&str, &str)]) -> Response {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers
-        .get(name)
-        .map_or("", |value| value.to_str().expect("text"))
+    headers.get(name).map_or("", |value| value.to_str().expect("text"))
 }
 
 async fn body(response: Response) -> Bytes {
-    response
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes()
+    response.into_body().collect().await.expect("a body").to_bytes()
 }
 
 async fn document(response: Response) -> Value {
-    assert_eq!(
-        text(response.headers(), "content-type"),
-        "application/problem+json"
-    );
+    assert_eq!(text(response.headers(), "content-type"), "application/problem+json");
     serde_json::from_slice(&body(response).await).expect("JSON")
 }
 
@@ -145,14 +101,7 @@ async fn every_kind_of_answer_carries_the_request_id() {
         ("POST /length", vec![("content-length", "11")], 413),
         ("GET /panic", vec![], 500),
         ("GET /late_panic", vec![], 500),
-        (
-            "OPTIONS /ok",
-            vec![
-                ("origin", "https://a.com"),
-                ("access-control-request-method", "GET"),
-            ],
-            204,
-        ),
+        ("OPTIONS /ok", vec![("origin", "https://a.com"), ("access-control-request-method", "GET")], 204),
         (&format!("GET /{}", "a".repeat(20_000)), vec![], 414),
     ] {
         let response = ask(&edge, line, &headers).await;
@@ -161,19 +110,11 @@ async fn every_kind_of_answer_carries_the_request_id() {
         assert_eq!(id.len(), 36, "{line:.40}");
         if status >= 400 {
             let document = document(response).await;
-            assert_eq!(
-                (&document["status"], &document["request_id"]),
-                (&status.into(), &id.into()),
-                "{line:.40}"
-            );
+            assert_eq!((&document["status"], &document["request_id"]), (&status.into(), &id.into()), "{line:.40}");
         }
         let with_id = [headers, vec![("x-request-id", "mine-1.2_3")]].concat();
         let response = ask(&edge, line, &with_id).await;
-        assert_eq!(
-            text(response.headers(), "x-request-id"),
-            "mine-1.2_3",
-            "{line:.40}"
-        );
+        assert_eq!(text(response.headers(), "x-request-id"), "mine-1.2_3", "{line:.40}");
     }
 }
 
@@ -196,10 +137,7 @@ async fn a_wrong_method_keeps_its_allow_header() {
 
 #[tokio::test]
 async fn errors_without_words_get_them_and_others_are_left_alone() {
-    assert_eq!(
-        document(ask(&edge(), "GET /wordless", &[]).await).await["code"],
-        "conflict"
-    );
+    assert_eq!(document(ask(&edge(), "GET /wordless", &[]).await).await["code"], "conflict");
     assert_eq!(body(ask(&edge(), "GET /worded", &[]).await).await, "mine");
 }
 
@@ -230,12 +168,7 @@ async fn every_answer_carries_the_security_headers() {
 async fn a_handler_is_not_overruled() {
     let response = ask(&edge(), "GET /own", &[]).await;
     let values = |name: &str| {
-        response
-            .headers()
-            .get_all(name)
-            .iter()
-            .map(|v| v.to_str().expect("text").to_owned())
-            .collect::<Vec<_>>()
+        response.headers().get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(values("x-frame-options"), ["SAMEORIGIN"]);
     assert_eq!(values("content-security-policy"), ["default-src 'self'"]);
@@ -244,28 +177,11 @@ async fn a_handler_is_not_overruled() {
 /// Promise: A3
 #[tokio::test]
 async fn answers_with_tokens_are_neither_stored_nor_compressed() {
-    let response = ask(
-        &edge(),
-        "GET /api/v1/auth/me",
-        &[("accept-encoding", "gzip")],
-    )
-    .await;
+    let response = ask(&edge(), "GET /api/v1/auth/me", &[("accept-encoding", "gzip")]).await;
     assert_eq!(text(response.headers(), "cache-control"), "no-store");
     assert_eq!(text(response.headers(), "content-encoding"), "");
-    assert_eq!(
-        text(
-            ask(&edge(), "GET /auth/login", &[]).await.headers(),
-            "cache-control"
-        ),
-        "no-store"
-    );
-    assert_eq!(
-        text(
-            ask(&edge(), "GET /author", &[]).await.headers(),
-            "cache-control"
-        ),
-        ""
-    );
+    assert_eq!(text(ask(&edge(), "GET /auth/login", &[]).await.headers(), "cache-control"), "no-store");
+    assert_eq!(text(ask(&edge(), "GET /author", &[]).await.headers(), "cache-control"), "");
 }
 
 #[tokio::test]
@@ -273,15 +189,9 @@ async fn transport_security_is_asked_for_only_over_tls_at_our_own_proxy() {
     let edge = edge_of(|config| config.trusted_proxies = vec!["10.0.0.0/8".into()]);
     for (peer, expected) in [("10.1.2.3:80", "max-age=31536000"), ("198.51.100.1:80", "")] {
         let mut request = request("GET /ok", &[("x-forwarded-proto", "https")]);
-        request
-            .extensions_mut()
-            .insert(ConnectInfo::<SocketAddr>(peer.parse().expect("an address")));
+        request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer.parse().expect("an address")));
         let Ok(response) = edge.clone().oneshot(request).await;
-        assert_eq!(
-            text(response.headers(), "strict-transport-security"),
-            expected,
-            "{peer}"
-        );
+        assert_eq!(text(response.headers(), "strict-transport-security"), expected, "{peer}");
     }
 }
 
@@ -294,18 +204,15 @@ const CORS_HEADERS: [&str; 6] = [
     "vary",
 ];
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-const PREFLIGHT_VARY: &str =
-    "origin, access-control-request-method, access-control-request-headers";
+const PREFLIGHT_VARY: &str = "origin, access-control-request-method, access-control-request-headers";
 
 /// Promise: A6
 #[tokio::test]
 async fn cors_keeps_to_the_table() {
-    let listed = |config: &mut ServiceConfig| {
-        config.cors_origins = vec!["https://a.com".into(), "https://b.com:8443".into()]
-    };
+    let listed =
+        |config: &mut ServiceConfig| config.cors_origins = vec!["https://a.com".into(), "https://b.com:8443".into()];
     let any = edge();
-    let any_beside_a_list =
-        edge_of(|config| config.cors_origins = vec!["https://a.com".into(), "*".into()]);
+    let any_beside_a_list = edge_of(|config| config.cors_origins = vec!["https://a.com".into(), "*".into()]);
     let list = edge_of(listed);
     let list_without_credentials = edge_of(|config| {
         listed(config);
@@ -319,80 +226,16 @@ async fn cors_keeps_to_the_table() {
         ("any", &any, "https://x.com", true, "*", "", preflight),
         ("any", &any, "https://x.com", false, "*", "", plain("")),
         ("any", &any, "", false, "*", "", plain("")),
-        (
-            "any beside a list",
-            &any_beside_a_list,
-            "https://a.com",
-            false,
-            "*",
-            "",
-            plain(""),
-        ),
-        (
-            "list",
-            &list,
-            "https://a.com",
-            true,
-            "https://a.com",
-            "true",
-            preflight,
-        ),
-        (
-            "list",
-            &list,
-            "https://b.com:8443",
-            false,
-            "https://b.com:8443",
-            "true",
-            plain("origin"),
-        ),
-        (
-            "list",
-            &list,
-            "https://b.com",
-            false,
-            "",
-            "",
-            plain("origin"),
-        ),
-        (
-            "list",
-            &list,
-            "https://A.com",
-            false,
-            "",
-            "",
-            plain("origin"),
-        ),
-        (
-            "list",
-            &list,
-            "http://a.com",
-            false,
-            "",
-            "",
-            plain("origin"),
-        ),
-        (
-            "list",
-            &list,
-            "https://a.com.evil.com",
-            true,
-            "",
-            "",
-            refused,
-        ),
+        ("any beside a list", &any_beside_a_list, "https://a.com", false, "*", "", plain("")),
+        ("list", &list, "https://a.com", true, "https://a.com", "true", preflight),
+        ("list", &list, "https://b.com:8443", false, "https://b.com:8443", "true", plain("origin")),
+        ("list", &list, "https://b.com", false, "", "", plain("origin")),
+        ("list", &list, "https://A.com", false, "", "", plain("origin")),
+        ("list", &list, "http://a.com", false, "", "", plain("origin")),
+        ("list", &list, "https://a.com.evil.com", true, "", "", refused),
         ("list", &list, "null", false, "", "", plain("origin")),
         ("list", &list, "", false, "", "", plain("origin")),
-        (
-            "no credentials",
-            &list_without_credentials,
-            "https://a.com",
-            true,
-            "https://a.com",
-            "",
-            preflight,
-        ),
+        ("no credentials", &list_without_credentials, "https://a.com", true, "https://a.com", "", preflight),
         ("off", &off, "https://a.com", false, "", "", plain("")),
         ("off", &off, "https://a.com", true, "", "", refused),
     ] {
@@ -402,17 +245,9 @@ async fn cors_keeps_to_the_table() {
         }
         if asks_first {
             headers.push(("access-control-request-method", "PUT"));
-            headers.push((
-                "access-control-request-headers",
-                "authorization,content-type",
-            ));
+            headers.push(("access-control-request-headers", "authorization,content-type"));
         }
-        let response = ask(
-            edge,
-            if asks_first { "OPTIONS /ok" } else { "GET /ok" },
-            &headers,
-        )
-        .await;
+        let response = ask(edge, if asks_first { "OPTIONS /ok" } else { "GET /ok" }, &headers).await;
         assert_eq!(response.status(), if asks_first { 204 } else { 200 });
         let found = CORS_HEADERS.map(|header| text(response.headers(), header));
         let [methods, names, age, vary] = others;
@@ -444,22 +279,15 @@ async fn long_text_is_compressed_where_the_client_takes_it() {
         ("/image", "gzip", "", "", ""),
         ("/events", "gzip", "", "", ""),
     ] {
-        let response = ask(
-            &edge(),
-            &format!("GET {path}"),
-            &[("accept-encoding", accepts)],
-        )
-        .await;
-        let found = ["content-encoding", "etag", "vary"]
-            .map(|name| text(response.headers(), name).to_owned());
+        let response = ask(&edge(), &format!("GET {path}"), &[("accept-encoding", accepts)]).await;
+        let found = ["content-encoding", "etag", "vary"].map(|name| text(response.headers(), name).to_owned());
         assert_eq!(found, [encoding, etag, vary], "{path} for `{accepts}`");
         let has_length = response.headers().contains_key("content-length");
         let body = body(response).await;
         if encoding == "gzip" {
             assert!(!has_length && body.len() < 100);
             let mut text = String::new();
-            std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut text)
-                .expect("gzip");
+            std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut text).expect("gzip");
             assert_eq!(text, "1234567890".repeat(200));
         }
     }
@@ -468,39 +296,16 @@ async fn long_text_is_compressed_where_the_client_takes_it() {
 /// What a stream said before a pause is with the client during the pause.
 #[tokio::test]
 async fn a_compressed_stream_is_not_held_back() {
-    let stream = || {
-        stream::iter([Ok::<_, axum::Error>(Frame::data(Bytes::from(
-            "first words",
-        )))])
-        .chain(stream::pending())
-    };
-    let router = Router::new().route(
-        "/",
-        get(async move || {
-            (
-                [("content-type", "text/plain")],
-                Body::new(StreamBody::new(stream())),
-            )
-        }),
-    );
-    let edge = Edge::new(
-        router,
-        Arc::new(EdgeRules::from_config(&ServiceConfig::default()).expect("rules")),
-        None,
-    );
+    let stream =
+        || stream::iter([Ok::<_, axum::Error>(Frame::data(Bytes::from("first words")))]).chain(stream::pending());
+    let router = Router::new()
+        .route("/", get(async move || ([("content-type", "text/plain")], Body::new(StreamBody::new(stream())))));
+    let edge = Edge::new(router, Arc::new(EdgeRules::from_config(&ServiceConfig::default()).expect("rules")), None);
     let response = ask(&edge, "GET /", &[("accept-encoding", "gzip")]).await;
     assert_eq!(text(response.headers(), "content-encoding"), "gzip");
-    let first = response
-        .into_body()
-        .frame()
-        .await
-        .expect("a frame")
-        .expect("no error")
-        .into_data()
-        .expect("data");
+    let first = response.into_body().frame().await.expect("a frame").expect("no error").into_data().expect("data");
     let mut text = [0; 11];
-    std::io::Read::read_exact(&mut flate2::read::GzDecoder::new(&first[..]), &mut text)
-        .expect("gzip");
+    std::io::Read::read_exact(&mut flate2::read::GzDecoder::new(&first[..]), &mut text).expect("gzip");
     assert_eq!(&text, b"first words");
 }
 
@@ -512,8 +317,7 @@ async fn a_head_request_gets_the_head_alone() {
 }
 
 fn chunked(line: &str, parts: &'static [&'static str], then_pauses: bool) -> Request<Body> {
-    let parts =
-        stream::iter(parts).map(|part| Ok::<_, axum::Error>(Frame::data(Bytes::from(*part))));
+    let parts = stream::iter(parts).map(|part| Ok::<_, axum::Error>(Frame::data(Bytes::from(*part))));
     let body = if then_pauses {
         Body::new(StreamBody::new(parts.chain(stream::pending())))
     } else {
@@ -525,14 +329,9 @@ fn chunked(line: &str, parts: &'static [&'static str], then_pauses: bool) -> Req
 #[tokio::test]
 async fn a_body_of_unknown_length_is_counted() {
     let edge = edge_of(|config| config.max_body_bytes = 10);
-    let Ok(response) = edge
-        .clone()
-        .oneshot(chunked("POST /length", &["12345", "67890"], false))
-        .await;
+    let Ok(response) = edge.clone().oneshot(chunked("POST /length", &["12345", "67890"], false)).await;
     assert_eq!(body(response).await, "10");
-    let Ok(response) = edge
-        .oneshot(chunked("POST /length", &["12345", "67890", "1"], false))
-        .await;
+    let Ok(response) = edge.oneshot(chunked("POST /length", &["12345", "67890", "1"], false)).await;
     assert_eq!(response.status(), 413);
     assert_eq!(document(response).await["code"], "body_too_large");
 }
@@ -540,8 +339,7 @@ async fn a_body_of_unknown_length_is_counted() {
 #[tokio::test]
 async fn the_configured_limit_holds_beyond_two_megabytes() {
     let edge = edge_of(|config| config.max_body_bytes = 5 << 20);
-    let body_of =
-        |length: usize| request("POST /length", &[]).map(|_| Body::from(vec![b'x'; length]));
+    let body_of = |length: usize| request("POST /length", &[]).map(|_| Body::from(vec![b'x'; length]));
     let Ok(response) = edge.clone().oneshot(body_of(5 << 20)).await;
     assert_eq!(response.status(), 200);
     let Ok(response) = edge.oneshot(body_of((5 << 20) + 1)).await;
@@ -551,9 +349,7 @@ async fn the_configured_limit_holds_beyond_two_megabytes() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_pauses_for_too_long_is_408() {
     let begun = tokio::time::Instant::now();
-    let Ok(response) = edge()
-        .oneshot(chunked("POST /length", &["12345"], true))
-        .await;
+    let Ok(response) = edge().oneshot(chunked("POST /length", &["12345"], true)).await;
     assert_eq!(response.status(), 408);
     assert_eq!(begun.elapsed().as_secs(), 30);
     assert_eq!(document(response).await["code"], "body_timeout");
@@ -565,9 +361,8 @@ async fn a_body_whose_pauses_are_short_may_take_its_time() {
         tokio::time::sleep(Duration::from_secs(29)).await;
         Ok::<_, axum::Error>(Frame::data(Bytes::from("x")))
     });
-    let Ok(response) = edge()
-        .oneshot(request("POST /length", &[]).map(|_| Body::new(StreamBody::new(Box::pin(slow)))))
-        .await;
+    let Ok(response) =
+        edge().oneshot(request("POST /length", &[]).map(|_| Body::new(StreamBody::new(Box::pin(slow))))).await;
     assert_eq!(body(response).await, "100");
 }
 
@@ -590,10 +385,7 @@ async fn the_caller_is_known_to_the_handler_with_the_request() {
     let rules = Arc::new(EdgeRules::from_config(&ServiceConfig::default()).expect("rules"));
     let edge = Edge::new(routes(), rules, Some(Arc::new(Doorman)));
     for (proof, answer) in [
-        (
-            Some("Bearer ann"),
-            "user Some(\"ann\") Some(\"r1\") 0.0.0.0",
-        ),
+        (Some("Bearer ann"), "user Some(\"ann\") Some(\"r1\") 0.0.0.0"),
         (Some("Bearer bob"), "anonymous None Some(\"r1\") 0.0.0.0"),
         (None, "anonymous None Some(\"r1\") 0.0.0.0"),
     ] {
@@ -601,26 +393,13 @@ async fn the_caller_is_known_to_the_handler_with_the_request() {
         headers.extend(proof.map(|proof| ("authorization", proof)));
         assert_eq!(body(ask(&edge, "GET /who", &headers).await).await, answer);
     }
-    assert_eq!(
-        ask(&edge, "GET /who", &[("authorization", "Bearer panic")])
-            .await
-            .status(),
-        500
-    );
+    assert_eq!(ask(&edge, "GET /who", &[("authorization", "Bearer panic")]).await.status(), 500);
     assert_eq!(CallerKind::Anonymous, Caller::anonymous().kind());
 }
 
 #[tokio::test]
 async fn a_bad_network_ends_the_start() {
-    let config = ServiceConfig {
-        trusted_proxies: vec!["proxy.local".into()],
-        ..ServiceConfig::default()
-    };
-    let refusal = EdgeRules::from_config(&config)
-        .expect_err("a refusal")
-        .to_string();
-    assert!(
-        refusal.starts_with("TRUSTED_PROXIES has `proxy.local`"),
-        "{refusal}"
-    );
+    let config = ServiceConfig { trusted_proxies: vec!["proxy.local".into()], ..ServiceConfig::default() };
+    let refusal = EdgeRules::from_config(&config).expect_err("a refusal").to_string();
+    assert!(refusal.starts_with("TRUSTED_PROXIES has `proxy.local`"), "{refusal}");
 }

@@ -28,8 +28,7 @@ pub(crate) fn is_catching() -> bool {
 /// What a panic said.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
 }
 
 /// Makes panics that are caught here note their place instead of printing it. Once per process; other panics go where they went.
@@ -66,12 +65,7 @@ pub(in crate::web) async fn catch<F: Future>(future: F) -> Result<F::Output, Pan
 
 impl Panic {
     fn from_payload(payload: &(dyn Any + Send)) -> Self {
-        let place = PLACE
-            .with(RefCell::take)
-            .unwrap_or_else(|| "an unknown place".to_owned());
-        Panic {
-            message: panic_text(payload).to_owned(),
-            place,
-        }
+        let place = PLACE.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
+        Panic { message: panic_text(payload).to_owned(), place }
     }
 }

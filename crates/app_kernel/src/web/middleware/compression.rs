@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -32,10 +31,8 @@ pub(in crate::web) fn accepts_gzip(headers: &HeaderMap) -> bool {
         for coding in line.split(',') {
             let mut words = coding.split(';').map(str::trim);
             let name = words.next().unwrap_or_default();
-            let mut is_wanted = || {
-                !words
-                    .any(|word| matches!(word.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)))
-            };
+            let mut is_wanted =
+                || !words.any(|word| matches!(word.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)));
             if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
                 named = Some(is_wanted());
             } else if name == "*" {
@@ -52,16 +49,11 @@ pub(in crate::web) fn compress(response: Response, is_accepted: bool) -> Respons
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    add_vary(
-        &mut parts.headers,
-        HeaderValue::from_static("accept-encoding"),
-    );
+    add_vary(&mut parts.headers, HeaderValue::from_static("accept-encoding"));
     if !is_accepted {
         return Response::from_parts(parts, body);
     }
-    parts
-        .headers
-        .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(ACCEPT_RANGES);
     weaken_etag(&mut parts.headers);
@@ -70,26 +62,16 @@ pub(in crate::web) fn compress(response: Response, is_accepted: bool) -> Respons
 
 fn is_worth_it(response: &Response) -> bool {
     let headers = response.headers();
-    let is_long = response
-        .body()
-        .size_hint()
-        .exact()
-        .is_none_or(|bytes| bytes >= SHORTEST);
+    let is_long = response.body().size_hint().exact().is_none_or(|bytes| bytes >= SHORTEST);
     is_long
         && headers.get(CONTENT_TYPE).is_some_and(is_text)
-        && !matches!(
-            response.status(),
-            StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT
-        )
+        && !matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT)
         && !response.status().is_informational()
         && !headers.contains_key(CONTENT_ENCODING)
         && !headers.contains_key(CONTENT_RANGE)
-        && !headers.get(CACHE_CONTROL).is_some_and(|value| {
-            value
-                .as_bytes()
-                .windows(12)
-                .any(|word| word == b"no-transform")
-        })
+        && !headers
+            .get(CACHE_CONTROL)
+            .is_some_and(|value| value.as_bytes().windows(12).any(|word| word == b"no-transform"))
 }
 
 fn is_text(content_type: &HeaderValue) -> bool {
@@ -103,10 +85,8 @@ fn is_text(content_type: &HeaderValue) -> bool {
     match kind {
         "text" => subtype != "event-stream",
         "application" => {
-            matches!(
-                subtype,
-                "json" | "javascript" | "xml" | "wasm" | "yaml" | "x-ndjson" | "jsonl"
-            ) || subtype.ends_with("+json")
+            matches!(subtype, "json" | "javascript" | "xml" | "wasm" | "yaml" | "x-ndjson" | "jsonl")
+                || subtype.ends_with("+json")
                 || subtype.ends_with("+xml")
         }
         "image" => subtype == "svg+xml",
@@ -140,13 +120,7 @@ impl GzipBody {
     fn new(inner: Body) -> Self {
         // Level 1 saves nearly as much as 6 on JSON, at a third of the time.
         let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
-        GzipBody {
-            inner,
-            encoder,
-            input: Bytes::new(),
-            has_unflushed: false,
-            trailers: None,
-        }
+        GzipBody { inner, encoder, input: Bytes::new(), has_unflushed: false, trailers: None }
     }
 
     /// Feeds the encoder; the output, once there is a chunk of it.
@@ -181,16 +155,10 @@ impl HttpBody for GzipBody {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let data = |output: std::io::Result<Option<Bytes>>| {
-            output
-                .map(|bytes| bytes.map(Frame::data))
-                .map_err(axum::Error::new)
-                .transpose()
+            output.map(|bytes| bytes.map(Frame::data)).map_err(axum::Error::new).transpose()
         };
         loop {
             if let Some(frame) = data(this.encode()) {
@@ -210,9 +178,7 @@ impl HttpBody for GzipBody {
                 end => {
                     this.trailers = end.and_then(Result::err);
                     if let Some(encoder) = this.encoder.take() {
-                        return Poll::Ready(data(
-                            encoder.finish().map(|output| Some(output.into())),
-                        ));
+                        return Poll::Ready(data(encoder.finish().map(|output| Some(output.into()))));
                     }
                 }
             }

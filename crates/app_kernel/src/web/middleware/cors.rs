@@ -3,21 +3,18 @@
 use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 
-const METHODS: HeaderValue =
-    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// Beyond the few that scripts may read anyway.
-const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "etag, link, location, ratelimit, ratelimit-policy, retry-after, x-request-id",
-);
-const PREFLIGHT_VARY: HeaderValue = HeaderValue::from_static(
-    "origin, access-control-request-method, access-control-request-headers",
-);
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("etag, link, location, ratelimit, ratelimit-policy, retry-after, x-request-id");
+const PREFLIGHT_VARY: HeaderValue =
+    HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 /// How long a browser may remember a preflight's answer.
 const MAX_AGE_SECS: HeaderValue = HeaderValue::from_static("600");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -30,10 +27,7 @@ pub(in crate::web) enum Cors {
     /// Everybody, without credentials.
     Any,
     /// These origins.
-    Listed {
-        origins: Vec<HeaderValue>,
-        with_credentials: bool,
-    },
+    Listed { origins: Vec<HeaderValue>, with_credentials: bool },
 }
 
 /// What a request's origin may do.
@@ -46,16 +40,11 @@ pub(in crate::web) enum Grant {
     /// The answer depends on the origin, and this one gets nothing.
     Refused,
     /// The answer depends on the origin, and this one is listed.
-    Origin {
-        origin: HeaderValue,
-        with_credentials: bool,
-    },
+    Origin { origin: HeaderValue, with_credentials: bool },
 }
 
 pub(in crate::web) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::OPTIONS
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    *method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl Cors {
@@ -64,18 +53,8 @@ impl Cors {
             return Cors::Any;
         }
         // What can't stand in a header can't be a browser's origin.
-        let origins: Vec<_> = origins
-            .iter()
-            .filter_map(|origin| HeaderValue::from_str(origin).ok())
-            .collect();
-        if origins.is_empty() {
-            Cors::Off
-        } else {
-            Cors::Listed {
-                origins,
-                with_credentials,
-            }
-        }
+        let origins: Vec<_> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+        if origins.is_empty() { Cors::Off } else { Cors::Listed { origins, with_credentials } }
     }
 
     pub(in crate::web) fn allows_any(&self) -> bool {
@@ -86,14 +65,10 @@ impl Cors {
         match self {
             Cors::Off => Grant::Silent,
             Cors::Any => Grant::Any,
-            Cors::Listed {
-                origins,
-                with_credentials,
-            } => match headers.get(ORIGIN) {
-                Some(origin) if origins.contains(origin) => Grant::Origin {
-                    origin: origin.clone(),
-                    with_credentials: *with_credentials,
-                },
+            Cors::Listed { origins, with_credentials } => match headers.get(ORIGIN) {
+                Some(origin) if origins.contains(origin) => {
+                    Grant::Origin { origin: origin.clone(), with_credentials: *with_credentials }
+                }
                 _ => Grant::Refused,
             },
         }
@@ -123,24 +98,15 @@ impl Grant {
             Grant::Silent => {}
             Grant::Any => {
                 headers.entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(ANY);
-                headers
-                    .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
-                    .or_insert(EXPOSED);
+                headers.entry(ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(EXPOSED);
             }
             Grant::Refused => add_vary(headers, HeaderValue::from_static("origin")),
-            Grant::Origin {
-                origin,
-                with_credentials,
-            } => {
+            Grant::Origin { origin, with_credentials } => {
                 add_vary(headers, HeaderValue::from_static("origin"));
                 headers.entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(origin);
-                headers
-                    .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
-                    .or_insert(EXPOSED);
+                headers.entry(ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(EXPOSED);
                 if with_credentials {
-                    headers
-                        .entry(ACCESS_CONTROL_ALLOW_CREDENTIALS)
-                        .or_insert(TRUE);
+                    headers.entry(ACCESS_CONTROL_ALLOW_CREDENTIALS).or_insert(TRUE);
                 }
             }
         }
@@ -150,13 +116,8 @@ impl Grant {
 /// Adds a name to `Vary`, unless it is there.
 pub(in crate::web) fn add_vary(headers: &mut HeaderMap, name: HeaderValue) {
     let is_named = |line: &HeaderValue| {
-        let words = line
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii);
-        words
-            .into_iter()
-            .any(|word| word == b"*" || word.eq_ignore_ascii_case(name.as_bytes()))
+        let words = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        words.into_iter().any(|word| word == b"*" || word.eq_ignore_ascii_case(name.as_bytes()))
     };
     if !headers.get_all(VARY).iter().any(is_named) {
         headers.append(VARY, name);

@@ -33,13 +33,7 @@ pub(in crate::web) fn refusal(parts: &Parts, limits: &BodyLimits) -> Option<Erro
         let message = format!("the URL is longer than {MAX_URL_BYTES} bytes");
         return Some(Error::invalid(message).status(414).code("uri_too_long"));
     }
-    let announced = parts
-        .headers
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse::<u64>()
-        .ok()?;
+    let announced = parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
     (announced > limits.max_bytes).then(|| BodyFailure::TooLarge.error(limits))
 }
 
@@ -55,10 +49,7 @@ impl BodyFailure {
     pub(in crate::web) fn error(self, limits: &BodyLimits) -> Error {
         match self {
             BodyFailure::Paused => {
-                let message = format!(
-                    "the body paused for more than {} seconds",
-                    limits.timeout.as_secs_f32()
-                );
+                let message = format!("the body paused for more than {} seconds", limits.timeout.as_secs_f32());
                 Error::invalid(message).status(408).code("body_timeout")
             }
             BodyFailure::TooLarge => {
@@ -110,14 +101,7 @@ pub(in crate::web) struct LimitedBody<B, F> {
 
 impl<B, F: AsRef<BodyFate>> LimitedBody<B, F> {
     pub(in crate::web) fn new(inner: B, limits: &BodyLimits, fate: Arc<F>) -> Self {
-        LimitedBody {
-            inner,
-            left: limits.max_bytes,
-            timeout: limits.timeout,
-            fate,
-            timer: None,
-            is_paused: false,
-        }
+        LimitedBody { inner, left: limits.max_bytes, timeout: limits.timeout, fate, timer: None, is_paused: false }
     }
 
     fn fail(&self, failure: BodyFailure) -> BoxError {
@@ -126,9 +110,7 @@ impl<B, F: AsRef<BodyFate>> LimitedBody<B, F> {
     }
 
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.timeout)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.timeout)));
         if !std::mem::replace(&mut self.is_paused, true) {
             timer.as_mut().reset(Instant::now() + self.timeout);
         }
@@ -145,24 +127,16 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            return this
-                .poll_pause(cx)
-                .map(|()| Some(Err(this.fail(BodyFailure::Paused))));
+            return this.poll_pause(cx).map(|()| Some(Err(this.fail(BodyFailure::Paused))));
         };
         this.is_paused = false;
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => Some(Err(error.into())),
-            Some(Ok(frame)) => match this
-                .left
-                .checked_sub(frame.data_ref().map_or(0, Buf::remaining) as u64)
-            {
+            Some(Ok(frame)) => match this.left.checked_sub(frame.data_ref().map_or(0, Buf::remaining) as u64) {
                 Some(left) => {
                     this.left = left;
                     Some(Ok(frame))

@@ -15,9 +15,7 @@ impl RequestId {
     /// The id as text: `^[A-Za-z0-9._-]{1,128}$`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0
-            .to_str()
-            .expect("an id is made of ASCII letters, digits and `._-`")
+        self.0.to_str().expect("an id is made of ASCII letters, digits and `._-`")
     }
 
     /// The id as a header's value.
@@ -41,9 +39,7 @@ impl RequestId {
     }
 
     fn new() -> Self {
-        RequestId(
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(new_id())).expect("a UUID is ASCII"),
-        )
+        RequestId(HeaderValue::from_maybe_shared(bytes::Bytes::from(new_id())).expect("a UUID is ASCII"))
     }
 }
 
@@ -55,9 +51,7 @@ impl std::fmt::Display for RequestId {
 
 fn is_fit(id: &[u8]) -> bool {
     matches!(id.len(), 1..=LONGEST)
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -76,21 +70,13 @@ mod tests {
     #[test]
     fn a_fit_id_is_kept_and_any_other_replaced() {
         let longest = "a".repeat(128);
-        for fit in [
-            "a",
-            "Trace-1.2_3",
-            "019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e",
-            &longest,
-        ] {
+        for fit in ["a", "Trace-1.2_3", "019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e", &longest] {
             assert_eq!(taken(&[fit]), fit);
         }
         let too_long = "a".repeat(129);
         for unfit in ["", "a b", "a/b", "a\tb", "\"a\"", "a,b", "{}", &too_long] {
             let id = taken(&[unfit]);
-            assert!(
-                id.len() == 36 && id.as_bytes()[14] == b'7',
-                "`{unfit}` became `{id}`"
-            );
+            assert!(id.len() == 36 && id.as_bytes()[14] == b'7', "`{unfit}` became `{id}`");
         }
     }
 
@@ -105,9 +91,6 @@ mod tests {
         headers.append(&X_REQUEST_ID, "a b".parse().expect("a header value"));
         headers.append(&X_REQUEST_ID, "c d".parse().expect("a header value"));
         let id = RequestId::take(&mut headers);
-        assert_eq!(
-            headers.get_all(&X_REQUEST_ID).iter().collect::<Vec<_>>(),
-            [&id.header()]
-        );
+        assert_eq!(headers.get_all(&X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id.header()]);
     }
 }

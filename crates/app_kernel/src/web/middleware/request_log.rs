@@ -68,10 +68,9 @@ impl Service<Request> for NotingRoute {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if let (Some(ExchangeSlot(exchange)), Some(path)) = (
-            request.extensions().get(),
-            request.extensions().get::<MatchedPath>(),
-        ) {
+        if let (Some(ExchangeSlot(exchange)), Some(path)) =
+            (request.extensions().get(), request.extensions().get::<MatchedPath>())
+        {
             // A router within a router may note it twice: the outermost sees the same template.
             let _ = exchange.route.set(path.clone());
         }
@@ -92,21 +91,8 @@ pub(in crate::web) struct RequestLine {
 }
 
 impl RequestLine {
-    pub(in crate::web) fn new(
-        method: Method,
-        request_id: RequestId,
-        client: IpAddr,
-        arrived: Instant,
-    ) -> Self {
-        RequestLine {
-            method,
-            request_id,
-            client,
-            arrived,
-            exchange: Arc::default(),
-            caller: None,
-            is_written: false,
-        }
+    pub(in crate::web) fn new(method: Method, request_id: RequestId, client: IpAddr, arrived: Instant) -> Self {
+        RequestLine { method, request_id, client, arrived, exchange: Arc::default(), caller: None, is_written: false }
     }
 
     pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {

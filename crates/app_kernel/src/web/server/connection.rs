@@ -30,10 +30,7 @@ const LATECOMER_GRACE: Duration = Duration::from_millis(500);
 pub(super) async fn drive<T, S>(io: T, peer: SocketAddr, service: S, shared: &Shared)
 where
     T: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
-    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     let pace = Arc::new(Pace::new());
@@ -45,16 +42,9 @@ where
             pace.request_began(parts.version == Version::HTTP_2, has_body);
             let in_flight = InFlight(pace.clone());
             parts.extensions.insert(ConnectInfo(peer));
-            let body = RequestBody {
-                incoming,
-                pace: has_body.then(|| pace.clone()),
-            };
+            let body = RequestBody { incoming, pace: has_body.then(|| pace.clone()) };
             let response = service.clone().call(Request::from_parts(parts, body));
-            async move {
-                response
-                    .await
-                    .map(|response| response.map(|body| ResponseBody::new(body, in_flight)))
-            }
+            async move { response.await.map(|response| response.map(|body| ResponseBody::new(body, in_flight))) }
         })
     };
     let io = TokioIo::new(PacedIo::new(io, pace.clone()));
@@ -127,18 +117,11 @@ struct PhaseWatch<'a> {
 
 impl<'a> PhaseWatch<'a> {
     fn new(shared: &'a Shared) -> Self {
-        PhaseWatch {
-            shared,
-            notified: Box::pin(shared.phase_changed.notified()),
-            waker: None,
-        }
+        PhaseWatch { shared, notified: Box::pin(shared.phase_changed.notified()), waker: None }
     }
 
     fn poll_phase(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Phase {
-        let is_registered = self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        let is_registered = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         let seen = self.shared.phase();
         if !is_registered || seen != Phase::Serving {
             while self.notified.as_mut().poll(cx).is_ready() {
@@ -172,13 +155,9 @@ impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        let has_ended = matches!(frame, Poll::Ready(None))
-            || (frame.is_ready() && self.incoming.is_end_stream());
+        let has_ended = matches!(frame, Poll::Ready(None)) || (frame.is_ready() && self.incoming.is_end_stream());
         if let Some(pace) = self.pace.take_if(|_| has_ended) {
             pace.request_body_ended();
         }
@@ -203,11 +182,7 @@ struct ResponseBody {
 
 impl ResponseBody {
     fn new(inner: Body, in_flight: InFlight) -> Self {
-        let mut body = ResponseBody {
-            inner,
-            in_flight,
-            is_handed_over: false,
-        };
+        let mut body = ResponseBody { inner, in_flight, is_handed_over: false };
         // The head is a part too; a response that is nothing else is dropped at once.
         body.hand_over();
         body
@@ -235,10 +210,7 @@ impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.take();
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(_))) = &frame {

@@ -47,13 +47,7 @@ pub(super) struct PacedIo<T: Abort> {
 
 impl<T: Abort> PacedIo<T> {
     pub(super) fn new(inner: T, pace: Arc<Pace>) -> Self {
-        PacedIo {
-            inner,
-            pace,
-            refusal: Vec::new(),
-            has_ended: false,
-            lingering: None,
-        }
+        PacedIo { inner, pace, refusal: Vec::new(), has_ended: false, lingering: None }
     }
 }
 
@@ -66,11 +60,7 @@ impl<T: Abort> Drop for PacedIo<T> {
 }
 
 impl<T: AsyncRead + Abort + Unpin> AsyncRead for PacedIo<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         if buf.filled().len() > before {
@@ -122,9 +112,7 @@ impl<T: AsyncRead + AsyncWrite + Abort + Unpin> PacedIo<T> {
         if self.has_ended || !self.pace.has_unread_input() {
             return Poll::Ready(());
         }
-        let timer = self
-            .lingering
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let timer = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         if timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -146,11 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Abort + Unpin> PacedIo<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Abort + Unpin> AsyncWrite for PacedIo<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(status) = self.bare_refusal(buf) {
             self.refusal = raw_problem(status, None);
             return Poll::Ready(Ok(buf.len()));

@@ -18,8 +18,7 @@ struct Since(AtomicU64);
 impl Since {
     fn mark(&self, pace: &Pace) {
         // One microsecond late, so that zero can mean "not yet".
-        self.0
-            .store(pace.born.elapsed().as_micros() as u64 + 1, Relaxed);
+        self.0.store(pace.born.elapsed().as_micros() as u64 + 1, Relaxed);
     }
 
     fn mark_first(&self, pace: &Pace) {
@@ -102,12 +101,7 @@ impl Pace {
     }
 
     pub(super) fn memory(&self) -> Memory {
-        Memory {
-            written: 0,
-            flowed_at: self.born,
-            progress_at: self.born,
-            closing_since: None,
-        }
+        Memory { written: 0, flowed_at: self.born, progress_at: self.born, closing_since: None }
     }
 
     pub(super) fn bytes_came(&self) {
@@ -191,11 +185,7 @@ impl Pace {
             until = until.min(since + timeout);
             now >= since + timeout
         };
-        if self
-            .stalled_since
-            .get(self)
-            .is_some_and(|since| is_late(since, limits.body_timeout))
-        {
+        if self.stalled_since.get(self).is_some_and(|since| is_late(since, limits.body_timeout)) {
             return Verdict::Cut;
         }
         self.note_progress(memory, now);
@@ -214,11 +204,7 @@ impl Pace {
                 }
             } else if let Some(since) = self.idle_since.get(self) {
                 // An HTTP/2 response may still be on its way after its body was handed over whole.
-                let since = if self.is_http2.load(Relaxed) {
-                    since.max(memory.flowed_at)
-                } else {
-                    since
-                };
+                let since = if self.is_http2.load(Relaxed) { since.max(memory.flowed_at) } else { since };
                 if is_late(since, limits.idle_timeout) {
                     memory.closing_since = Some(now);
                     return Verdict::Close;

@@ -24,27 +24,15 @@ fn limits() -> Limits {
 }
 
 fn edge(router: Router, limits: &Limits) -> Edge {
-    let config = ServiceConfig {
-        body_timeout: limits.body_timeout,
-        ..ServiceConfig::default()
-    };
-    Edge::new(
-        router,
-        Arc::new(EdgeRules::from_config(&config).expect("rules")),
-        None,
-    )
+    let config = ServiceConfig { body_timeout: limits.body_timeout, ..ServiceConfig::default() };
+    Edge::new(router, Arc::new(EdgeRules::from_config(&config).expect("rules")), None)
 }
 
 fn routes() -> Router {
     let quiet_stream = || {
         stream::unfold(0, async |n| {
             tokio::time::sleep(Duration::from_secs(3600)).await;
-            (n < 3).then(|| {
-                (
-                    Ok::<_, axum::Error>(Frame::data(Bytes::from("tick "))),
-                    n + 1,
-                )
-            })
+            (n < 3).then(|| (Ok::<_, axum::Error>(Frame::data(Bytes::from("tick "))), n + 1))
         })
     };
     Router::new()
@@ -58,17 +46,10 @@ fn routes() -> Router {
         )
         .route("/length", post(async |body: Bytes| body.len().to_string()))
         .route("/big", get(async || vec![b'x'; 16 << 20]))
-        .route(
-            "/quiet",
-            get(async move || Body::new(StreamBody::new(Box::pin(quiet_stream())))),
-        )
+        .route("/quiet", get(async move || Body::new(StreamBody::new(Box::pin(quiet_stream())))))
         .route(
             "/peer",
-            get(
-                async |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<SocketAddr>| {
-                    peer.to_string()
-                },
-            ),
+            get(async |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<SocketAddr>| peer.to_string()),
         )
 }
 
@@ -77,8 +58,7 @@ fn connect() -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = tokio::io::duplex(16 << 10);
     let shared = Shared::new(limits());
     let edge = edge(routes(), &shared.limits);
-    let served =
-        tokio::spawn(async move { connection::drive(server, PEER.into(), edge, &shared).await });
+    let served = tokio::spawn(async move { connection::drive(server, PEER.into(), edge, &shared).await });
     (client, served)
 }
 
@@ -95,10 +75,7 @@ async fn read_response(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     while !text.ends_with("\r\n\r\n") {
         text.push(char::from(stream.read_u8().await.expect("a head")));
     }
-    let length = text
-        .split("content-length: ")
-        .nth(1)
-        .and_then(|rest| rest.split("\r\n").next());
+    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     let mut body = vec![0; length.expect("a length").parse().expect("a number")];
     stream.read_exact(&mut body).await.expect("a body");
     text + std::str::from_utf8(&body).expect("text")
@@ -122,29 +99,19 @@ async fn a_client_that_says_nothing_is_cut_off() {
 async fn a_head_in_drops_is_cut_off_at_the_header_timeout() {
     let begun = tokio::time::Instant::now();
     let (mut client, served) = connect();
-    client
-        .write_all(b"GET /ok HTTP/1.1\r\nx: ")
-        .await
-        .expect("room");
+    client.write_all(b"GET /ok HTTP/1.1\r\nx: ").await.expect("room");
     while client.write_all(b"x").await.is_ok() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     served.await.expect("no panic");
-    assert!(
-        (10..=11).contains(&secs_since(begun)),
-        "{}",
-        secs_since(begun)
-    );
+    assert!((10..=11).contains(&secs_since(begun)), "{}", secs_since(begun));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_after_six_header_timeouts_and_not_before() {
     let (mut client, served) = connect();
     for _ in 0..3 {
-        client
-            .write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("room");
+        client.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
         assert!(read_response(&mut client).await.ends_with("fine"));
         tokio::time::sleep(Duration::from_secs(59)).await;
     }
@@ -157,20 +124,13 @@ async fn an_idle_connection_is_closed_after_six_header_timeouts_and_not_before()
 #[tokio::test(start_paused = true)]
 async fn the_second_head_on_a_connection_has_its_own_timeout() {
     let (mut client, served) = connect();
-    client
-        .write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("room");
+    client.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
     read_response(&mut client).await;
     tokio::time::sleep(Duration::from_secs(33)).await;
     client.write_all(b"GET /o").await.expect("room");
     let begun = tokio::time::Instant::now();
     served.await.expect("no panic");
-    assert!(
-        (9..=10).contains(&secs_since(begun)),
-        "{}",
-        secs_since(begun)
-    );
+    assert!((9..=10).contains(&secs_since(begun)), "{}", secs_since(begun));
 }
 
 /// Promise: R-28
@@ -178,20 +138,10 @@ async fn the_second_head_on_a_connection_has_its_own_timeout() {
 async fn a_body_that_pauses_is_answered_408_and_closed() {
     let begun = tokio::time::Instant::now();
     let (mut client, _) = connect();
-    client
-        .write_all(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
-        .await
-        .expect("room");
+    client.write_all(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345").await.expect("room");
     let answer = read_to_end(&mut client).await;
-    assert!(
-        answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"),
-        "{answer}"
-    );
-    assert!(
-        (30..=31).contains(&secs_since(begun)),
-        "{}",
-        secs_since(begun)
-    );
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
+    assert!((30..=31).contains(&secs_since(begun)), "{}", secs_since(begun));
 }
 
 /// Promise: R-28
@@ -199,10 +149,7 @@ async fn a_body_that_pauses_is_answered_408_and_closed() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let begun = tokio::time::Instant::now();
     let (mut client, served) = connect();
-    client
-        .write_all(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("room");
+    client.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
     served.await.expect("no panic");
     assert_eq!(secs_since(begun), 30);
     assert!(read_to_end(&mut client).await.len() < 1 << 20);
@@ -211,10 +158,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_gets_everything() {
     let (mut client, _) = connect();
-    client
-        .write_all(b"GET /big HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("room");
+    client.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("room");
     let mut total = 0;
     let mut part = vec![0; 64 << 10];
     loop {
@@ -230,59 +174,31 @@ async fn a_client_that_reads_slowly_gets_everything() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_handler_and_a_quiet_stream_may_take_their_time() {
     let (mut client, _) = connect();
-    client
-        .write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("room");
+    client.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
     assert!(read_response(&mut client).await.ends_with("at last"));
-    client
-        .write_all(b"GET /quiet HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("room");
+    client.write_all(b"GET /quiet HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("room");
     assert_eq!(read_to_end(&mut client).await.matches("tick ").count(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn handlers_see_the_peer() {
     let (mut client, _) = connect();
-    client
-        .write_all(b"GET /peer HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("room");
-    assert!(
-        read_response(&mut client)
-            .await
-            .ends_with("198.51.100.9:4711")
-    );
+    client.write_all(b"GET /peer HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
+    assert!(read_response(&mut client).await.ends_with("198.51.100.9:4711"));
 }
 
 /// Promise: A2, A4
 #[tokio::test(start_paused = true)]
 async fn what_is_not_http_is_answered_in_the_same_shape() {
-    let long_header = format!(
-        "GET /ok HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
-        "x".repeat(70_000)
-    );
-    let many_headers = format!(
-        "GET /ok HTTP/1.1\r\nhost: a\r\n{}\r\n",
-        "x: y\r\n".repeat(101)
-    );
-    let long_url = format!(
-        "GET /{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
-        "x".repeat(17_000)
-    );
+    let long_header = format!("GET /ok HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(70_000));
+    let many_headers = format!("GET /ok HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(101));
+    let long_url = format!("GET /{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "x".repeat(17_000));
     let longer_url = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(65_535));
     for (bytes, status) in [
         ("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400),
         ("HELLO\r\n\r\n", 400),
-        (
-            "GET /ok HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",
-            400,
-        ),
-        (
-            "POST /ok HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-            400,
-        ),
+        ("GET /ok HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n", 400),
+        ("POST /ok HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
         (&long_header, 431),
         (&many_headers, 431),
         (&long_url, 414),
@@ -290,42 +206,29 @@ async fn what_is_not_http_is_answered_in_the_same_shape() {
     ] {
         let (mut client, _) = connect();
         let (mut reader, mut writer) = tokio::io::split(&mut client);
-        let (_, answer) =
-            tokio::join!(writer.write_all(bytes.as_bytes()), read_to_end(&mut reader));
+        let (_, answer) = tokio::join!(writer.write_all(bytes.as_bytes()), read_to_end(&mut reader));
         let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
-        assert!(
-            head.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{bytes:.40}: {head}"
-        );
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.40}: {head}");
         let document: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(document["status"], status);
         let id = document["request_id"].as_str().expect("an id");
         assert!(
-            head.contains(&format!("x-request-id: {id}\r\n"))
-                && head.contains("application/problem+json"),
+            head.contains(&format!("x-request-id: {id}\r\n")) && head.contains("application/problem+json"),
             "{head}"
         );
     }
 }
 
-async fn http2(
-    client: DuplexStream,
-    window: u32,
-) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+async fn http2(client: DuplexStream, window: u32) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window);
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(client))
-        .await
-        .expect("a handshake");
+    let (sender, connection) = builder.handshake(TokioIo::new(client)).await.expect("a handshake");
     tokio::spawn(connection);
     sender
 }
 
 fn get_request(path: &str) -> Request<Empty<Bytes>> {
-    Request::get(format!("http://a{path}"))
-        .body(Empty::new())
-        .expect("a request")
+    Request::get(format!("http://a{path}")).body(Empty::new()).expect("a request")
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,29 +236,14 @@ async fn http2_is_spoken_without_tls_and_closed_when_idle() {
     let (client, served) = connect();
     let mut sender = http2(client, 65_535).await;
     for path in ["/ok", "/slow"] {
-        let response = sender
-            .send_request(get_request(path))
-            .await
-            .expect("a response");
-        assert_eq!(
-            (response.status(), response.version()),
-            (StatusCode::OK, axum::http::Version::HTTP_2)
-        );
-        let text = response
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
+        let response = sender.send_request(get_request(path)).await.expect("a response");
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, axum::http::Version::HTTP_2));
+        let text = response.into_body().collect().await.expect("a body").to_bytes();
         assert!(!text.is_empty());
     }
     let begun = tokio::time::Instant::now();
     served.await.expect("no panic");
-    assert!(
-        (59..=60).contains(&secs_since(begun)),
-        "{}",
-        secs_since(begun)
-    );
+    assert!((59..=60).contains(&secs_since(begun)), "{}", secs_since(begun));
 }
 
 /// Promise: R-28
@@ -364,16 +252,9 @@ async fn an_http2_client_that_takes_nothing_is_cut_off() {
     let begun = tokio::time::Instant::now();
     let (client, served) = connect();
     let mut sender = http2(client, 0).await;
-    let response = sender
-        .send_request(get_request("/big"))
-        .await
-        .expect("a head");
+    let response = sender.send_request(get_request("/big")).await.expect("a head");
     served.await.expect("no panic");
-    assert!(
-        (30..=40).contains(&secs_since(begun)),
-        "{}",
-        secs_since(begun)
-    );
+    assert!((30..=40).contains(&secs_since(begun)), "{}", secs_since(begun));
     drop(response);
 }
 
@@ -394,28 +275,17 @@ impl Running {
             // A test that ends without a stop drops the sender.
             let _ = stopped.await;
         }));
-        Running {
-            address,
-            stop: Some(stop),
-            done,
-        }
+        Running { address, stop: Some(stop), done }
     }
 
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address)
-            .await
-            .expect("a connection")
+        TcpStream::connect(self.address).await.expect("a connection")
     }
 
     async fn get(&self, path: &str) -> String {
         let mut stream = self.connect().await;
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
-            .await
-            .expect("written");
-        timeout(PATIENCE, read_response(&mut stream))
-            .await
-            .expect("an answer in time")
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("written");
+        timeout(PATIENCE, read_response(&mut stream)).await.expect("an answer in time")
     }
 
     fn stop(&mut self) {
@@ -426,37 +296,17 @@ impl Running {
 
 #[tokio::test]
 async fn one_client_too_many_is_told_to_come_back() {
-    let server = Running::start(
-        routes(),
-        Limits {
-            max_connections: 2,
-            ..limits()
-        },
-    )
-    .await;
+    let server = Running::start(routes(), Limits { max_connections: 2, ..limits() }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = server.connect().await;
-        stream
-            .write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
-        assert!(
-            read_response(&mut stream)
-                .await
-                .starts_with("HTTP/1.1 200 ")
-        );
+        stream.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        assert!(read_response(&mut stream).await.starts_with("HTTP/1.1 200 "));
         held.push(stream);
     }
     let answer = server.get("/ok").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"),
-        "{answer}"
-    );
-    assert!(
-        answer.contains("application/problem+json") && answer.contains("x-request-id: "),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("x-request-id: "), "{answer}");
     // A place that is given back is there for the next.
     drop(held.pop());
     let freed = async {
@@ -482,9 +332,7 @@ async fn a_refusal_is_read_by_a_client_that_is_still_sending() {
             let _ = writer.write_all(&vec![b'x'; 4_000_000]).await;
         };
         let read = async {
-            let answer = timeout(PATIENCE, read_response(&mut reader))
-                .await
-                .expect("an answer in time");
+            let answer = timeout(PATIENCE, read_response(&mut reader)).await.expect("an answer in time");
             assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         };
         tokio::select! {
@@ -505,13 +353,7 @@ fn gated() -> (Router, Arc<Semaphore>, Arc<Semaphore>) {
             "finished"
         }
     };
-    (
-        Router::new()
-            .route("/gated", get(handler))
-            .route("/ok", get(async || "fine")),
-        entered,
-        gate,
-    )
+    (Router::new().route("/gated", get(handler)).route("/ok", get(async || "fine")), entered, gate)
 }
 
 #[tokio::test]
@@ -519,44 +361,21 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     let (router, entered, gate) = gated();
     let mut server = Running::start(router, limits()).await;
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    idle.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     read_response(&mut idle).await;
     let mut busy = server.connect().await;
-    busy.write_all(b"GET /gated HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    busy.write_all(b"GET /gated HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     entered.acquire().await.expect("entered").forget();
 
     server.stop();
-    assert_eq!(
-        timeout(PATIENCE, read_to_end(&mut idle))
-            .await
-            .expect("closed in time"),
-        ""
-    );
-    assert!(
-        TcpStream::connect(server.address).await.is_err(),
-        "a new connection was accepted"
-    );
+    assert_eq!(timeout(PATIENCE, read_to_end(&mut idle)).await.expect("closed in time"), "");
+    assert!(TcpStream::connect(server.address).await.is_err(), "a new connection was accepted");
     assert!(!server.done.is_finished());
     gate.add_permits(1);
-    let answer = timeout(PATIENCE, read_to_end(&mut busy))
-        .await
-        .expect("closed in time");
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("finished"),
-        "{answer}"
-    );
+    let answer = timeout(PATIENCE, read_to_end(&mut busy)).await.expect("closed in time");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("finished"), "{answer}");
     assert!(answer.contains("connection: close\r\n"), "{answer}");
-    assert_eq!(
-        server.done.await.expect("no panic"),
-        Drained {
-            is_clean: true,
-            cut: 0
-        }
-    );
+    assert_eq!(server.done.await.expect("no panic"), Drained { is_clean: true, cut: 0 });
 }
 
 /// A connection that the system accepted before the stop is answered, even if its request comes a moment after.
@@ -569,15 +388,10 @@ async fn a_request_on_its_way_at_the_stop_is_answered() {
     }
     server.stop();
     for client in &mut clients {
-        client
-            .write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
+        client.write_all(b"GET /ok HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     }
     for client in &mut clients {
-        let answer = timeout(PATIENCE, read_to_end(client))
-            .await
-            .expect("closed in time");
+        let answer = timeout(PATIENCE, read_to_end(client)).await.expect("closed in time");
         assert!(answer.ends_with("fine"), "{answer}");
     }
     assert!(server.done.await.expect("no panic").is_clean);
@@ -586,27 +400,12 @@ async fn a_request_on_its_way_at_the_stop_is_answered() {
 #[tokio::test]
 async fn a_drain_that_takes_too_long_cuts_what_is_left() {
     let (router, entered, _gate) = gated();
-    let mut server = Running::start(
-        router,
-        Limits {
-            shutdown_timeout: Duration::from_millis(50),
-            ..limits()
-        },
-    )
-    .await;
+    let mut server = Running::start(router, Limits { shutdown_timeout: Duration::from_millis(50), ..limits() }).await;
     let mut busy = server.connect().await;
-    busy.write_all(b"GET /gated HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    busy.write_all(b"GET /gated HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     entered.acquire().await.expect("entered").forget();
     server.stop();
-    assert_eq!(
-        server.done.await.expect("no panic"),
-        Drained {
-            is_clean: false,
-            cut: 1
-        }
-    );
+    assert_eq!(server.done.await.expect("no panic"), Drained { is_clean: false, cut: 1 });
     assert_eq!(read_to_end(&mut busy).await, "");
 }
 
@@ -618,12 +417,7 @@ async fn hostile_clients_do_not_hurt_others() {
     const SLOW_BODIES: usize = 200;
     const SLOW_READERS: usize = 50;
     let second = Duration::from_secs(1);
-    let limits = Limits {
-        header_timeout: second,
-        idle_timeout: second * 6,
-        body_timeout: second,
-        ..limits()
-    };
+    let limits = Limits { header_timeout: second, idle_timeout: second * 6, body_timeout: second, ..limits() };
     let server = Running::start(routes(), limits).await;
     let mut hostile = JoinSet::new();
     let cut = Arc::new(AtomicUsize::new(0));
@@ -647,10 +441,7 @@ async fn hostile_clients_do_not_hurt_others() {
             } else if n < SLOW_HEADS + SLOW_BODIES {
                 read_to_end(&mut stream).await;
             } else {
-                stream
-                    .ready(tokio::io::Interest::ERROR)
-                    .await
-                    .expect("a reset");
+                stream.ready(tokio::io::Interest::ERROR).await.expect("a reset");
             }
             cut.fetch_add(1, Ordering::Relaxed);
         });

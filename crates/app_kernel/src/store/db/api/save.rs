@@ -279,14 +279,22 @@ impl<S: Shape> IntoFuture for Delete<S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else { return Ok(false) };
+            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else {
+                return Ok(false);
+            };
             let delete = deletion(&self.db, table, vec![self.id], self.permanent, self.if_version);
             Ok(self.db.write(delete).await? > 0)
         })
     }
 }
 
-pub(super) fn deletion(db: &Db, table: Arc<Table>, ids: Vec<String>, permanent: bool, if_version: Option<i64>) -> write::Delete {
+pub(super) fn deletion(
+    db: &Db,
+    table: Arc<Table>,
+    ids: Vec<String>,
+    permanent: bool,
+    if_version: Option<i64>,
+) -> write::Delete {
     let operation = if permanent { Operation::Deleted } else { Operation::SoftDeleted };
     write::Delete { table, ids, permanent, if_version, stamp: db.stamp(operation) }
 }

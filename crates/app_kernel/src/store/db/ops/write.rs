@@ -104,7 +104,9 @@ impl Save {
         let (sql, params) = match &self.target {
             Target::New => return Ok(None),
             Target::Id(id) => (Arc::clone(&table.sql.lock), vec![Value::from(id)]),
-            Target::MatchBy(columns) => (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?),
+            Target::MatchBy(columns) => {
+                (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?)
+            }
         };
         let rows = session
             .query(&sql, &params, |row| table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect())
@@ -139,11 +141,12 @@ impl Save {
         match &self.target {
             Target::New => false,
             // The key of the row, or of its first version: PostgreSQL may write that one first.
-            Target::Id(_) => ["", "_history"].iter().any(|suffix| {
-                constraint == "id" || constraint.starts_with(&format!("{table}{suffix}.id"))
-            }),
+            Target::Id(_) => ["", "_history"]
+                .iter()
+                .any(|suffix| constraint == "id" || constraint.starts_with(&format!("{table}{suffix}.id"))),
             Target::MatchBy(columns) => {
-                let names: Vec<&str> = columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
+                let names: Vec<&str> =
+                    columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
                 constraint.ends_with(&constraint_name("uq", table, &names.join("+")))
             }
         }
@@ -251,9 +254,12 @@ fn check_version(wanted: Option<i64>, found: i64) -> Result<(), Error> {
 /// Finds the unique index over exactly these columns, which matching needs to be safe in parallel.
 pub(crate) fn match_columns(table: &Table, names: &[&str]) -> Result<Vec<usize>, Error> {
     let position = |name: &&str| {
-        table.def.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
-            Error::invalid(format!("`{}` has no column `{name}` to match by", table.def.table))
-        })
+        table
+            .def
+            .columns
+            .iter()
+            .position(|column| column.name == *name)
+            .ok_or_else(|| Error::invalid(format!("`{}` has no column `{name}` to match by", table.def.table)))
     };
     let columns: Vec<usize> = names.iter().map(position).collect::<Result<_, _>>()?;
     let is_over = |index: &IndexDef| index.unique && index.columns.iter().map(AsRef::as_ref).eq(names.iter().copied());
