@@ -41,13 +41,13 @@ pub const VARIABLES: &[Variable] = &[
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
     variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
-    variable("DATA_DIR", ".data", "where backups, migrations and markers lie"),
+    variable("DATA_DIR", ".data", "where backups, migrations and markers will lie; not used yet"),
     variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),
     variable("JWT_SECRET_PREVIOUS", "none", "former secrets, separated by commas: still accepted, never used to sign"),
     variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
     variable("AUTH_ENABLED", "true", "`false` leaves the auth routes out"),
     variable("ALLOW_SELF_SIGNUP", "true", "whether anybody may register"),
-    variable("REDIS_URL", "none", "`redis://host:6379`"),
+    variable("REDIS_URL", "none", "`redis://host:6379`; accepted, but nothing uses it yet"),
     variable("CORS_ORIGINS", "*", "origins that browsers may call from, separated by commas"),
     variable("CORS_CREDENTIALS", "true", "whether listed origins may send cookies and tokens"),
     variable("TRUSTED_PROXIES", "none", "addresses or networks whose X-Forwarded-For is believed, separated by commas"),
@@ -67,9 +67,13 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("LOG_FORMAT", "json (pretty on a terminal)", "`json` or `pretty`"),
     variable("NO_COLOR", "none", "set to anything, it keeps colours off the terminal"),
-    variable("RATE_LIMIT_ENABLED", "true", "without Redis only where it is set to `true`"),
-    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller"),
-    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds"),
+    variable(
+        "RATE_LIMIT_ENABLED",
+        "true",
+        "accepted, but requests are not limited yet, apart from failed logins and sign-ups",
+    ),
+    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller; not used yet"),
+    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds; not used yet"),
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {

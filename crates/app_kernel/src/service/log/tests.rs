@@ -293,25 +293,3 @@ fn a_closed_stdout_stops_nobody() {
     drop(guard);
     assert!(queue.is_written());
 }
-
-/// Prints what a line costs. `cargo test --release -p app_kernel -- --ignored --nocapture what_a_line_costs`
-#[test]
-#[ignore = "a measurement"]
-fn what_a_line_costs() {
-    let queue = Arc::new(Queue::default());
-    let _guard = LogGuard::start(queue.clone(), Style::Json, io::sink()).expect("a thread");
-    let layer = LineLayer { style: Style::Json, queue, clock: Clock::system() };
-    let _default = tracing::subscriber::set_default(registry().with(filter("info").expect("a filter")).with(layer));
-    const LINES: u32 = 200_000;
-    for _ in 0..5 {
-        let begun = Instant::now();
-        for n in 0..LINES {
-            tracing::info!(
-                target: "app_kernel::request", method = "GET", route = "/api/v1/widgets/{id}", status = 200u16,
-                duration_ms = f64::from(n % 1000) / 1000.0, request_id = "019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e", caller = "user",
-                user_id = "019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e", bytes = 312u64, "request"
-            );
-        }
-        println!("a line costs {:.2} µs", begun.elapsed().as_secs_f64() * 1e6 / f64::from(LINES));
-    }
-}

@@ -44,7 +44,7 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
         .offset(0)
         .await
         .expect("a query");
-    assert_eq!(found, [saved.clone()]);
+    assert_eq!(found, std::slice::from_ref(&saved));
     assert_eq!(db.count_entities("widgets").where_clause("[status] = ?", ["active"]).await.expect("a count"), 1);
 
     assert!(db.delete_entity("widgets", saved.id()).await.expect("a deletion"));

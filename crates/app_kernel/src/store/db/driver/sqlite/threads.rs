@@ -213,7 +213,7 @@ fn write_group(
         first.refuse(reason);
         return None;
     }
-    let Some(first) = run_first(connection, first) else { return None };
+    let first = run_first(connection, first)?;
     let mut answers = Vec::with_capacity(queue.len().min(GROUP) + 1);
     answers.push(first);
     let mut outcome = Ok(());
