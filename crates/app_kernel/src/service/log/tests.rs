@@ -1,5 +1,4 @@
 use std::sync::mpsc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
