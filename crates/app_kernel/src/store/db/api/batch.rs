@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use futures_util::future::BoxFuture;
 
-use super::save::{Savable, deletion, saved};
+use super::save::{Kept, Savable, deletion};
 use super::shape::declared_table;
 use super::values::is_possible_id;
 use crate::base::error::{Error, Result};
@@ -80,7 +80,7 @@ impl<S: Savable> IntoFuture for SaveMany<S> {
                 return Ok(Vec::new());
             }
             let rows = self.db.write(write::SaveMany(saves)).await?;
-            Ok(entities.into_iter().zip(&rows).map(|(entity, row)| saved(entity, row)).collect())
+            Ok(entities.into_iter().zip(&rows).map(|(entity, row)| Kept::of(row).with(entity)).collect())
         })
     }
 }

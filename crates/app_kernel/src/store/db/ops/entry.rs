@@ -14,7 +14,7 @@ use crate::store::db::value::Value;
 pub(crate) enum How {
     /// It is new.
     Insert,
-    /// It is there, and locked.
+    /// It is there, in the version before.
     Update,
     /// It goes for good.
     Delete,
@@ -85,8 +85,8 @@ impl Entry {
         !table.def.history || (backend == Backend::Postgres && self.how != How::Delete)
     }
 
-    /// Writes it.
-    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<(), DbError> {
+    /// Writes it. Answers whether the row was as expected; where not, nothing is written.
+    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<bool, DbError> {
         let sql = &table.sql;
         let statement = match (self.how, &sql.insert_all, &sql.update_all) {
             (How::Insert, Some(all), _) | (How::Update, _, Some(all)) => all,
@@ -94,19 +94,23 @@ impl Entry {
             (How::Update, ..) => &sql.update,
             (How::Delete, ..) => &sql.delete,
         };
-        session.execute(statement, &self.row).await?;
+        if session.execute(statement, &self.row).await? == 0 {
+            return Ok(false);
+        }
         if !self.version.is_empty() {
             session.execute(&sql.insert_history, &self.version).await?;
             session.execute(&sql.insert_change, &self.change).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-/// From the table's order to that of the update: without `created_at`, the id last.
+/// From the table's order to that of the update: without `created_at`, then the id and the version before.
 fn update_order(mut row: Vec<Value>) -> Vec<Value> {
+    let before = row[row.len() - 1].as_int().unwrap_or(0) - 1;
     let created_at = row.len() - 4;
     row.remove(created_at);
     row.rotate_left(1);
+    row.push(Value::Int(before));
     row
 }
