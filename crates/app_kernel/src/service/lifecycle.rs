@@ -46,6 +46,8 @@ pub struct Running {
 pub(super) async fn start(service: Service) -> Result<Started> {
     let Service { name, version, config, clock, entities, api } = service;
     config.check()?;
+    // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
+    let rules = Arc::new(EdgeRules::from_config(&config)?);
     let features = features(&config);
     let mut facts = vec![database_fact(&config)?];
     let db = open_database(&config, &clock, &features, &entities).await?;
@@ -74,7 +76,6 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.push(Fact::on("documents", "/docs, /openapi.json"));
     facts.push(cors_fact(kernel.config()));
-    let rules = Arc::new(EdgeRules::from_config(kernel.config())?);
     let edge = Edge::new(router.clone(), rules, authenticate);
     Ok(Started { kernel, router, edge, document, facts, name })
 }
@@ -160,13 +161,19 @@ impl Started {
     /// # Errors
     /// Where the address can't be had; names it.
     pub async fn serve(self) -> Result<Running> {
+        let listener = self.bind().await?;
+        self.serve_on(listener)
+    }
+
+    /// Takes the configured address, without serving yet.
+    pub(super) async fn bind(&self) -> Result<TcpListener> {
+        let address = SocketAddr::new(self.kernel.config().host, self.kernel.config().port);
+        TcpListener::bind(address).await.map_err(|cause| cannot_listen(address, &cause))
+    }
+
+    /// Serves whom the listener lets in.
+    pub(super) fn serve_on(self, listener: TcpListener) -> Result<Running> {
         let config = self.kernel.config();
-        let address = SocketAddr::new(config.host, config.port);
-        let listener = TcpListener::bind(address).await.map_err(|cause| {
-            Error::unavailable(format!(
-                "can't listen on {address}: {cause}; set HOST and PORT to an address that is free"
-            ))
-        })?;
         let address =
             listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
         warn_of_weak_secrets(config);
@@ -182,6 +189,23 @@ impl Started {
         });
         Ok(Running { kernel, address, stop, served })
     }
+}
+
+fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let (variable, because, cure) = match cause.kind() {
+        ErrorKind::AddrInUse => {
+            ("PORT", "another program listens there".to_owned(), "stop it, or set PORT to a free port")
+        }
+        ErrorKind::AddrNotAvailable => {
+            ("HOST", "this machine does not have that address".to_owned(), "set HOST to one it has, such as 0.0.0.0")
+        }
+        ErrorKind::PermissionDenied => {
+            ("PORT", "this user may not".to_owned(), "set PORT to 1024 or more, or give the right to listen")
+        }
+        _ => ("HOST and PORT", cause.to_string(), "set them to an address that is free"),
+    };
+    Error::unavailable(format!("{variable}: can't listen on {address}: {because}; {cure}"))
 }
 
 impl Running {

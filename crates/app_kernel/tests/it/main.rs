@@ -4,4 +4,5 @@
 mod architecture;
 mod db;
 mod documents;
+mod journey;
 mod support;
