@@ -6,10 +6,9 @@ use super::{Service, facts, lifecycle, log};
 use crate::base::error::{Error, Result};
 use crate::feature::auth;
 
-/// The binary's name and version are the service's.
+/// The command line of every service. Name and version are the service's.
 #[derive(Debug, Parser)]
 #[command(
-    about = None,
     long_about = None,
     disable_help_subcommand = true,
     after_help = "All settings are environment variables; `app-kernel variables` lists them."
@@ -55,7 +54,8 @@ enum UserAction {
 impl Arguments {
     /// Reads the command line. Help, the version and mistakes end the process here.
     fn read(service: &Service) -> Self {
-        let command = Arguments::command().name(service.name.clone()).version(service.version.clone());
+        let (name, version) = (service.name.clone(), service.version.clone());
+        let command = Arguments::command().name(name.clone()).about(name).version(version);
         Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 }

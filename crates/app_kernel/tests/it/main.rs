@@ -5,4 +5,6 @@ mod architecture;
 mod db;
 mod documents;
 mod journey;
+mod service;
+mod startup;
 mod support;
