@@ -74,14 +74,13 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         facts.push(feature.fact);
     }
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
-    facts.push(Fact::on("documents", "/docs, /openapi.json"));
-    facts.push(cors_fact(kernel.config()));
+    facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
     Ok(Started { kernel, router, edge, document, facts, name })
 }
 
 /// The database of a service, with the tables of its features and its own.
-async fn open_database(
+pub(super) async fn open_database(
     config: &ServiceConfig,
     clock: &crate::base::clock::Clock,
     features: &[Feature],
@@ -104,7 +103,7 @@ pub(super) async fn open_for_command(service: &Service) -> Result<Db> {
     db.ok_or_else(|| Error::invalid("DATABASE_URL is not set; this command needs it. Example: sqlite:///./data/app.db"))
 }
 
-fn database_fact(config: &ServiceConfig) -> Result<Fact> {
+pub(super) fn database_fact(config: &ServiceConfig) -> Result<Fact> {
     let Some(url) = config.effective_database_url() else {
         return Ok(Fact::off("database", "DATABASE_URL is not set. Example: sqlite:///./data/app.db"));
     };
@@ -112,26 +111,33 @@ fn database_fact(config: &ServiceConfig) -> Result<Fact> {
     Ok(Fact::on("database", parsed.without_credentials()))
 }
 
-fn cors_fact(config: &ServiceConfig) -> Fact {
-    if config.cors_origins.iter().any(|origin| origin == "*") {
+pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
+    let cors = if config.cors_origins.iter().any(|origin| origin == "*") {
         Fact::on("cors", "any origin, without credentials; CORS_ORIGINS narrows it")
     } else {
         Fact::on("cors", config.cors_origins.join(", "))
+    };
+    let mut facts = vec![Fact::on("documents", "/docs, /openapi.json"), cors];
+    if config.redis_url.is_some() {
+        facts.push(Fact::off("redis", "REDIS_URL is set, but nothing uses it yet"));
     }
+    facts
 }
 
 /// What everybody should hear before the first request.
-fn warn_of_weak_secrets(config: &ServiceConfig) {
+pub(super) fn warnings(config: &ServiceConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
     if config.jwt_secret.is_some() && config.has_weak_secret() {
-        tracing::warn!(
+        warnings.push(format!(
             "JWT_SECRET is a development secret or shorter than {} bytes: anybody who guesses it can be anybody. \
              Set one made by `openssl rand -base64 48`",
             crate::base::config::SHORTEST_PRODUCTION_SECRET
-        );
+        ));
     }
     if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
-        tracing::warn!("JWT_SECRET is not set, so the auth routes are not mounted");
+        warnings.push("JWT_SECRET is not set, so the auth routes are not mounted".to_owned());
     }
+    warnings
 }
 
 impl Started {
@@ -176,7 +182,9 @@ impl Started {
         let config = self.kernel.config();
         let address =
             listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
-        warn_of_weak_secrets(config);
+        for warning in warnings(config) {
+            tracing::warn!("{warning}");
+        }
         let (stop, mut stopped) = watch::channel(false);
         let limits = Limits::from(config);
         let kernel = self.kernel.clone();
