@@ -367,24 +367,25 @@ mod tests {
         let budget = ColumnDef { default: Some(0.0.into()), ..ColumnDef::new("budget", ColumnType::Float) };
         let name = ColumnDef { index: true, ..ColumnDef::new("name", ColumnType::Text) };
         let after = widgets(vec![name, budget]);
-        let dialects: [(&dyn Dialect, [&str; 2]); 3] = [
+        let dialects: [(&dyn Dialect, &[&str]); 3] = [
             (
                 &Sqlite,
-                [
+                &[
                     "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" REAL NOT NULL DEFAULT 0.0",
                     "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
                 ],
             ),
             (
                 &Postgres,
-                [
+                &[
                     "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" DOUBLE PRECISION NOT NULL DEFAULT 0.0",
                     "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
                 ],
             ),
             (
                 &MySql,
-                [
+                &[
+                    "ALTER TABLE `widgets` MODIFY COLUMN `name` VARCHAR(255) NOT NULL",
                     "ALTER TABLE `widgets` ADD COLUMN `budget` DOUBLE NOT NULL DEFAULT (0.0)",
                     "CREATE INDEX `ix.widgets.name` ON `widgets` (`name`)",
                 ],
