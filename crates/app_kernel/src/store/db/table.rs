@@ -35,6 +35,8 @@ pub(crate) struct Statements {
     pub(crate) lock: Arc<str>,
     /// One row: all columns in order.
     pub(crate) insert: String,
+    /// `INSERT INTO table (columns)`, for the values of several rows to follow; the same for versions and changes.
+    pub(crate) insert_into: [String; 3],
     /// All own columns, `updated_at`, `deleted_at`, `version`, then the id and the version that the row still has to have.
     pub(crate) update: String,
     /// By id.
@@ -129,7 +131,8 @@ impl Statements {
         let select = format!("SELECT {} FROM {table}", list(&names));
         let get = format!("{select} WHERE {id} = {}", place(1));
         let lock = if dialect.backend() == Backend::Sqlite { get.clone() } else { format!("{get} FOR UPDATE") };
-        let insert = format!("INSERT INTO {table} ({}) VALUES ({})", list(&names), places(1, names.len()));
+        let rows_into = format!("INSERT INTO {table} ({})", list(&names));
+        let insert = format!("{rows_into} VALUES ({})", places(1, names.len()));
         // All but the id and created_at, which never change.
         let changing: Vec<&str> = names.iter().copied().filter(|name| *name != ID && *name != CREATED_AT).collect();
         let mut set = String::new();
@@ -173,6 +176,7 @@ impl Statements {
             delete: format!("DELETE FROM {table} WHERE {id} = {}", place(1)),
             insert_history: format!("{history_into} VALUES ({})", places(1, HISTORY_COLUMNS.len())),
             insert_change: format!("{changes_into} VALUES ({})", places(1, CHANGE_COLUMNS.len())),
+            insert_into: [rows_into, history_into, changes_into],
             history: format!(
                 "SELECT {history_list} FROM {history} WHERE {id} = {} ORDER BY {} DESC LIMIT {} OFFSET {}",
                 place(1),

@@ -9,6 +9,9 @@ use crate::store::db::history::{Operation, row_as_json};
 use crate::store::db::table::{Statements, Table};
 use crate::store::db::value::Value;
 
+/// Rows that one statement of [`insert_many`] writes at most: even 300 columns stay below the 65,535 parameters of a statement.
+const ROWS_PER_STATEMENT: usize = 64;
+
 /// How the row itself is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
@@ -103,6 +106,54 @@ impl Entry {
         }
         Ok(true)
     }
+}
+
+/// Writes new rows, several with each statement: for servers, where each statement is a journey.
+pub(crate) async fn insert_many(
+    table: &Table,
+    session: &mut Session<'_>,
+    rows: Vec<Vec<Value>>,
+    stamp: &Stamp,
+) -> Result<(), DbError> {
+    // As for SQLite: the parameters of row, version and change apart from each other.
+    let entry = |row| Entry::new(table, Backend::Sqlite, How::Insert, row, stamp);
+    let mut entries = rows.into_iter().map(entry).peekable();
+    while entries.peek().is_some() {
+        let chunk: Vec<Entry> = entries.by_ref().take(ROWS_PER_STATEMENT).collect();
+        // A few lengths only, so that few statements are prepared.
+        let mut rest = chunk.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(1 << rest.len().ilog2());
+            rest = later;
+            let [rows, versions, changes] = &table.sql.insert_into;
+            insert_rows(session, rows, now.iter().map(|entry| &entry.row)).await?;
+            if table.def.history {
+                insert_rows(session, versions, now.iter().map(|entry| &entry.version)).await?;
+                insert_rows(session, changes, now.iter().map(|entry| &entry.change)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn insert_rows(
+    session: &mut Session<'_>,
+    into: &str,
+    rows: impl Iterator<Item = &Vec<Value>>,
+) -> Result<(), DbError> {
+    let dialect = session.dialect();
+    let mut sql = format!("{into} VALUES ");
+    let mut params: Vec<Value> = Vec::new();
+    for row in rows {
+        sql.push_str(if params.is_empty() { "(" } else { ", (" });
+        for (i, value) in row.iter().enumerate() {
+            sql.push_str(if i > 0 { ", " } else { "" });
+            params.push(value.clone());
+            dialect.placeholder(params.len(), &mut sql);
+        }
+        sql.push(')');
+    }
+    session.execute(&sql, &params).await.map(drop)
 }
 
 /// From the table's order to that of the update: without `created_at`, then the id and the version before.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, How, Stamp};
+use super::entry::{Entry, How, Stamp, insert_many};
 use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::id::new_id;
@@ -209,6 +209,16 @@ impl Operation for SaveMany {
     type Output = Vec<Vec<Value>>;
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Vec<Value>>, DbError> {
+        let is_new = |save: &Save| matches!(save.target, Target::New) && save.if_version.is_none();
+        if let [first, ..] = self.0.as_slice()
+            && session.dialect().backend() != Backend::Sqlite
+            && self.0.iter().all(is_new)
+        {
+            let rows: Vec<_> = self.0.iter().map(|save| save.new_row(save.given.clone())).collect::<Result<_, _>>()?;
+            let stamp = Stamp { operation: history::Operation::Created, ..first.stamp.clone() };
+            insert_many(&first.table, session, rows.clone(), &stamp).await?;
+            return Ok(rows);
+        }
         let mut rows = Vec::with_capacity(self.0.len());
         for save in &self.0 {
             rows.push(save.run(session).await?);
