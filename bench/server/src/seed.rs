@@ -24,7 +24,8 @@ pub(crate) async fn run(service: Service, rows: usize) -> Result<()> {
     let started = service.start().await?;
     let db = started.kernel().db()?;
     if db.count_entities("widgets").await? == 0 {
-        let created_at: Timestamp = CREATED_AT.parse().map_err(|cause| Error::internal("the time is a constant").cause(cause))?;
+        let created_at: Timestamp =
+            CREATED_AT.parse().map_err(|cause| Error::internal("the time is a constant").cause(cause))?;
         let widgets = db.transaction(async |tx| {
             for first in (0..rows).step_by(AT_ONCE) {
                 write(&tx, first..(first + AT_ONCE).min(rows), rows, created_at).await?;
@@ -65,13 +66,11 @@ async fn write(tx: &Db, some: std::ops::Range<usize>, rows: usize, created_at: T
 
 /// What a database does by itself after a while.
 async fn tell_the_planner(db: &Db) -> Result<()> {
-    let statements: &[&str] = match db.backend() {
-        Backend::Sqlite => &["ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"],
-        Backend::Postgres => &["VACUUM ANALYZE"],
-        Backend::MySql => &["ANALYZE TABLE widgets, widgets_history"],
+    let statement = match db.backend() {
+        Backend::Sqlite => "ANALYZE",
+        Backend::Postgres => "VACUUM ANALYZE",
+        Backend::MySql => "ANALYZE TABLE [widgets], [widgets_history]",
     };
-    for statement in statements {
-        db.query(statement, ()).await?;
-    }
+    db.execute(statement, ()).await?;
     Ok(())
 }
