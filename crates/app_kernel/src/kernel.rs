@@ -44,7 +44,9 @@ impl Kernel {
     /// # Errors
     /// `Unavailable` where `DATABASE_URL` is not set.
     pub fn db(&self) -> Result<Db> {
-        let missing = || Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db");
+        let missing = || {
+            Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db")
+        };
         self.0.db.clone().ok_or_else(missing)
     }
 

@@ -33,7 +33,5 @@ use proc_macro::TokenStream;
 /// It becomes a `Value` by `into()`, so it can be a parameter of a query.
 #[proc_macro_derive(Entity, attributes(entity))]
 pub fn derive_entity(input: TokenStream) -> TokenStream {
-    entity::expand(input.into())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    entity::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -84,7 +84,9 @@ fn parse_our_own(text: &[u8]) -> Option<Timestamp> {
         return None;
     }
     let number = |from: usize, to: usize| {
-        text[from..to].iter().try_fold(0_i32, |n, digit| digit.is_ascii_digit().then(|| n * 10 + i32::from(digit - b'0')))
+        text[from..to]
+            .iter()
+            .try_fold(0_i32, |n, digit| digit.is_ascii_digit().then(|| n * 10 + i32::from(digit - b'0')))
     };
     let (year, month, day) = (number(0, 4)? as i16, number(5, 7)? as i8, number(8, 10)? as i8);
     let (hour, minute, second) = (number(11, 13)? as i8, number(14, 16)? as i8, number(17, 19)? as i8);
@@ -157,7 +159,12 @@ mod tests {
 
     #[test]
     fn a_written_time_is_read_back() {
-        for text in ["2026-01-30T12:00:00.500000Z", "0001-01-01T00:00:00.000000Z", "9999-12-30T22:00:00.999999Z", "1969-12-31T23:59:59.999999Z"] {
+        for text in [
+            "2026-01-30T12:00:00.500000Z",
+            "0001-01-01T00:00:00.000000Z",
+            "9999-12-30T22:00:00.999999Z",
+            "1969-12-31T23:59:59.999999Z",
+        ] {
             assert_eq!(format_timestamp(parse_timestamp(text).expect("a time")), text);
         }
         assert_eq!(parse_timestamp("2026-01-30T13:00:00+01:00"), parse_timestamp("2026-01-30T12:00:00.000000Z"));

@@ -32,32 +32,48 @@ pub const VARIABLES: &[Variable] = &[
     variable("PORT", "8000", "the port to listen on; 0 takes a free one"),
     variable("API_PREFIX", "/api/v1", "the path that all routes of the kernel and the app start with"),
     variable("ROOT_ALIAS", "true", "whether the same routes answer without the prefix too"),
-    variable("DATABASE_URL", "none", "`sqlite:///./data/app.db`, `postgres://user:pass@host/db`, `mysql://user:pass@host/db`"),
+    variable(
+        "DATABASE_URL",
+        "none",
+        "`sqlite:///./data/app.db`, `postgres://user:pass@host/db`, `mysql://user:pass@host/db`",
+    ),
     variable("DATABASE_POOL_SIZE", "10", "connections to PostgreSQL or MySQL, or reader threads on SQLite (2)"),
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
     variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
-    variable("DATA_DIR", ".data", "where backups, migrations and markers lie"),
+    variable("DATA_DIR", ".data", "where backups, migrations and markers will lie; not used yet"),
     variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),
     variable("JWT_SECRET_PREVIOUS", "none", "former secrets, separated by commas: still accepted, never used to sign"),
     variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
     variable("AUTH_ENABLED", "true", "`false` leaves the auth routes out"),
     variable("ALLOW_SELF_SIGNUP", "true", "whether anybody may register"),
-    variable("REDIS_URL", "none", "`redis://host:6379`"),
+    variable("REDIS_URL", "none", "`redis://host:6379`; accepted, but nothing uses it yet"),
     variable("CORS_ORIGINS", "*", "origins that browsers may call from, separated by commas"),
     variable("CORS_CREDENTIALS", "true", "whether listed origins may send cookies and tokens"),
     variable("TRUSTED_PROXIES", "none", "addresses or networks whose X-Forwarded-For is believed, separated by commas"),
     variable("MAX_CONNECTIONS", "10000", "open connections; more are answered 503"),
     variable("MAX_BODY_BYTES", "2097152", "the longest request body; a longer one is answered 413"),
-    variable("HEADER_TIMEOUT_SECS", "10", "how long a client may take to send a request's head, or stay idle between requests (6 times as long)"),
+    variable(
+        "HEADER_TIMEOUT_SECS",
+        "10",
+        "how long a client may take to send a request's head, or stay idle between requests (6 times as long)",
+    ),
     variable("BODY_TIMEOUT_SECS", "30", "how long a body may pause, in and out"),
     variable("SHUTDOWN_TIMEOUT_SECS", "30", "how long requests in flight may take after SIGTERM"),
-    variable("LOG_LEVEL", "info", "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,app_kernel::store=debug`"),
+    variable(
+        "LOG_LEVEL",
+        "info",
+        "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,app_kernel::store=debug`",
+    ),
     variable("LOG_FORMAT", "json (pretty on a terminal)", "`json` or `pretty`"),
     variable("NO_COLOR", "none", "set to anything, it keeps colours off the terminal"),
-    variable("RATE_LIMIT_ENABLED", "true", "without Redis only where it is set to `true`"),
-    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller"),
-    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds"),
+    variable(
+        "RATE_LIMIT_ENABLED",
+        "true",
+        "accepted, but requests are not limited yet, apart from failed logins and sign-ups",
+    ),
+    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller; not used yet"),
+    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds; not used yet"),
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
@@ -258,8 +274,7 @@ impl ServiceConfig {
             body_timeout: env.secs("BODY_TIMEOUT_SECS", default.body_timeout)?,
             shutdown_timeout: env.secs("SHUTDOWN_TIMEOUT_SECS", default.shutdown_timeout)?,
             log_level: env.text("LOG_LEVEL").unwrap_or(default.log_level),
-            log_format: env
-                .one_of("LOG_FORMAT", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
+            log_format: env.one_of("LOG_FORMAT", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
         };
         config.check()?;
         Ok(config)
@@ -320,7 +335,9 @@ impl ServiceConfig {
             return refuse(format!("API_PREFIX is `{prefix}`; it must be empty or a path such as /api/v1"));
         }
         if prefix.is_empty() && !self.root_alias {
-            return refuse("ROOT_ALIAS is false and API_PREFIX is empty, so no route would answer; set one of them".to_owned());
+            return refuse(
+                "ROOT_ALIAS is false and API_PREFIX is empty, so no route would answer; set one of them".to_owned(),
+            );
         }
         for (name, value) in [
             ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
@@ -340,7 +357,9 @@ impl ServiceConfig {
         for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
             let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             if !rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' '])) {
-                return refuse(format!("CORS_ORIGINS has `{origin}`; an origin is a scheme and a host, such as https://myapp.com"));
+                return refuse(format!(
+                    "CORS_ORIGINS has `{origin}`; an origin is a scheme and a host, such as https://myapp.com"
+                ));
             }
         }
         Ok(())
@@ -403,8 +422,16 @@ impl Environment<'_> {
     }
 
     fn flag(&self, name: &str, default: bool) -> Result<bool> {
-        let words =
-            [("true", true), ("false", false), ("1", true), ("0", false), ("yes", true), ("no", false), ("on", true), ("off", false)];
+        let words = [
+            ("true", true),
+            ("false", false),
+            ("1", true),
+            ("0", false),
+            ("yes", true),
+            ("no", false),
+            ("on", true),
+            ("off", false),
+        ];
         let value = self.one_of(name, &words).map_err(|_| {
             Error::invalid(format!("{name} is `{}`; it must be true or false", self.text(name).unwrap_or_default()))
         })?;
@@ -451,11 +478,23 @@ mod tests {
     fn a_refusal_names_the_variable_and_the_cure() {
         assert_eq!(refusal(&[("PORT", "eighty")]), "PORT is `eighty`; it must be a port from 0 to 65535");
         assert_eq!(refusal(&[("DEBUG", "maybe")]), "DEBUG is `maybe`; it must be true or false");
-        assert_eq!(refusal(&[("APP_ENV", "prod")]), "APP_ENV is `prod`; it must be production, staging, development or test");
+        assert_eq!(
+            refusal(&[("APP_ENV", "prod")]),
+            "APP_ENV is `prod`; it must be production, staging, development or test"
+        );
         assert_eq!(refusal(&[("DATABASE_POOL_SIZE", "0")]), "DATABASE_POOL_SIZE is 0; it must be at least 1");
-        assert_eq!(refusal(&[("API_PREFIX", "api")]), "API_PREFIX is `api`; it must be empty or a path such as /api/v1");
-        assert_eq!(refusal(&[("BODY_TIMEOUT_SECS", "0")]), "BODY_TIMEOUT_SECS is 0; it must be from 1 to 86400 seconds");
-        assert!(refusal(&[("CORS_ORIGINS", "https://a.com,https://*.b.com")]).starts_with("CORS_ORIGINS has `https://*.b.com`"));
+        assert_eq!(
+            refusal(&[("API_PREFIX", "api")]),
+            "API_PREFIX is `api`; it must be empty or a path such as /api/v1"
+        );
+        assert_eq!(
+            refusal(&[("BODY_TIMEOUT_SECS", "0")]),
+            "BODY_TIMEOUT_SECS is 0; it must be from 1 to 86400 seconds"
+        );
+        assert!(
+            refusal(&[("CORS_ORIGINS", "https://a.com,https://*.b.com")])
+                .starts_with("CORS_ORIGINS has `https://*.b.com`")
+        );
     }
 
     #[test]

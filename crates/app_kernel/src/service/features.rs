@@ -41,7 +41,11 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
         None => Fact::on(name, detail),
         Some(because) => Fact::off(name, because),
     };
-    let sign_up = if config.allow_self_signup { "anybody may register" } else { "by invitation only; ALLOW_SELF_SIGNUP=true opens it" };
+    let sign_up = if config.allow_self_signup {
+        "anybody may register"
+    } else {
+        "by invitation only; ALLOW_SELF_SIGNUP=true opens it"
+    };
     vec![
         Feature {
             fact: Fact::on("health", "/healthz, /readyz"),
@@ -49,7 +53,10 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             mount: |_| Ok(Mounted { at_root: health::routes(), ..Mounted::default() }),
         },
         Feature {
-            fact: needs_auth("auth", format!("/auth: register ({sign_up}), login, tokens of {} h", config.jwt_expiry_hours)),
+            fact: needs_auth(
+                "auth",
+                format!("/auth: register ({sign_up}), login, tokens of {} h", config.jwt_expiry_hours),
+            ),
             entities: if auth_is_off(config).is_none() { auth::entities() } else { Vec::new() },
             mount: mount_auth,
         },

@@ -163,9 +163,12 @@ impl Started {
         let config = self.kernel.config();
         let address = SocketAddr::new(config.host, config.port);
         let listener = TcpListener::bind(address).await.map_err(|cause| {
-            Error::unavailable(format!("can't listen on {address}: {cause}; set HOST and PORT to an address that is free"))
+            Error::unavailable(format!(
+                "can't listen on {address}: {cause}; set HOST and PORT to an address that is free"
+            ))
         })?;
-        let address = listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
+        let address =
+            listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
         warn_of_weak_secrets(config);
         let (stop, mut stopped) = watch::channel(false);
         let limits = Limits::from(config);

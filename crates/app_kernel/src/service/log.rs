@@ -36,13 +36,13 @@ pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Pretty } else { LogFormat::Json });
     let is_colored = is_terminal && !wants_no_colour();
     let filter = filter(&config.log_level)?;
-    let queue = Arc::new(Queue::default());
-    let mut guard = LogGuard::start(queue.clone(), io::stdout())?;
-    guard.is_pretty = format == LogFormat::Pretty;
     let style = match format {
         LogFormat::Json => Style::Json,
         LogFormat::Pretty => Style::Pretty { is_colored },
     };
+    let queue = Arc::new(Queue::default());
+    let mut guard = LogGuard::start(queue.clone(), style, io::stdout())?;
+    guard.is_pretty = format == LogFormat::Pretty;
     let subscriber = registry().with(filter).with(LineLayer { style, queue: queue.clone(), clock: Clock::system() });
     subscriber.try_init().map_err(|cause| Error::internal("this process has a log already").cause(cause))?;
     log_panics(queue);
@@ -72,7 +72,7 @@ fn log_panics(queue: Arc<Queue>) {
     std::panic::set_hook(Box::new(move |info| {
         if !crate::web::is_catching_panics() {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            let message = info.payload_as_str().unwrap_or("a value that is no text");
+            let message = crate::web::panic_text(info.payload());
             let thread = std::thread::current();
             tracing::error!(place, thread = thread.name(), "a thread panicked: {message}");
             queue.flush();
@@ -90,11 +90,13 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    fn start(queue: Arc<Queue>, output: impl Write + Send + 'static) -> Result<Self> {
+    fn start(queue: Arc<Queue>, style: Style, output: impl Write + Send + 'static) -> Result<Self> {
         let writer = {
             let queue = queue.clone();
             let thread = std::thread::Builder::new().name("log".to_owned());
-            thread.spawn(move || queue.write_to(output)).map_err(|cause| Error::internal("the log's thread did not start").cause(cause))?
+            thread
+                .spawn(move || queue.write_to(style, output))
+                .map_err(|cause| Error::internal("the log's thread did not start").cause(cause))?
         };
         Ok(LogGuard { queue, writer: Some(writer), is_pretty: false })
     }
@@ -150,8 +152,11 @@ impl Queue {
     fn push(&self, line: &str, is_urgent: bool) {
         let mut state = self.lock();
         if state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty() && !state.is_stuck {
-            let is_full = |state: &mut QueueState| state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty();
-            let waited = self.changed.wait_timeout_while(state, LONGEST_WAIT, is_full).unwrap_or_else(PoisonError::into_inner);
+            let is_full = |state: &mut QueueState| {
+                state.waiting.len() + line.len() > MAX_QUEUE_BYTES && !state.waiting.is_empty()
+            };
+            let waited =
+                self.changed.wait_timeout_while(state, LONGEST_WAIT, is_full).unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
             state.is_stuck = waited.1.timed_out();
         }
@@ -184,7 +189,7 @@ impl Queue {
     }
 
     /// The writing thread's life.
-    fn write_to(&self, mut output: impl Write) {
+    fn write_to(&self, style: Style, mut output: impl Write) {
         let mut batch = Vec::new();
         loop {
             let lost = {
@@ -199,8 +204,14 @@ impl Queue {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 state.is_idle = false;
-                let is_early = |state: &mut QueueState| !state.is_urgent && !state.is_closed && state.waiting.len() < MAX_QUEUE_BYTES / 2;
-                state = self.changed.wait_timeout_while(state, GATHERING, is_early).unwrap_or_else(PoisonError::into_inner).0;
+                let is_early = |state: &mut QueueState| {
+                    !state.is_urgent && !state.is_closed && state.waiting.len() < MAX_QUEUE_BYTES / 2
+                };
+                state = self
+                    .changed
+                    .wait_timeout_while(state, GATHERING, is_early)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 state.is_urgent = false;
                 state.is_stuck = false;
                 state.is_writing = true;
@@ -209,7 +220,7 @@ impl Queue {
             };
             self.changed.notify_all();
             if lost > 0 {
-                batch.extend_from_slice(format!("{{\"level\":\"WARN\",\"target\":\"app_kernel::log\",\"message\":\"log lines were lost: stdout was not read\",\"lost\":{lost}}}\n").as_bytes());
+                batch.extend_from_slice(style.losses(lost).as_bytes());
             }
             // Nobody is left to tell that stdout is closed.
             let _ = output.write_all(&batch).and_then(|()| output.flush());
@@ -222,6 +233,27 @@ impl Queue {
 enum Style {
     Json,
     Pretty { is_colored: bool },
+}
+
+impl Style {
+    /// The line that stands for lines that are not there.
+    fn losses(self, lost: u64) -> String {
+        let mut line = String::new();
+        match self {
+            Style::Json => {
+                line.push_str("{\"timestamp\":\"");
+                push_timestamp(&mut line, Clock::system().now());
+                line.push_str("\",\"level\":\"WARN\",\"target\":\"app_kernel::log\",\"message\":\"log lines were lost: stdout was not read\",\"lost\":");
+                push_number(&mut line, lost);
+                line.push_str("}\n");
+            }
+            Style::Pretty { .. } => {
+                push_timestamp(&mut line, Clock::system().now());
+                push_number(&mut line, format_args!("  WARN log lines were lost: stdout was not read lost={lost}\n"));
+            }
+        }
+        line
+    }
 }
 
 struct LineLayer {
@@ -397,7 +429,10 @@ fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
     match style {
         Style::Json => push_json_text(line, text),
         Style::Pretty { .. } if is_message => push_one_line(line, text),
-        Style::Pretty { .. } if !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) => {
+        Style::Pretty { .. }
+            if !text.is_empty()
+                && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) =>
+        {
             line.push_str(text);
         }
         Style::Pretty { .. } => push_json_text(line, text),
@@ -510,3 +545,6 @@ macro_rules! visits {
 }
 
 visits!(EventVisitor, SpanVisitor);
+
+#[cfg(test)]
+mod tests;

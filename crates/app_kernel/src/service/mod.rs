@@ -88,8 +88,12 @@ impl Service {
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: tower::Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
-        L::Service: tower::Service<axum::extract::Request, Error: Into<std::convert::Infallible>, Response: axum::response::IntoResponse, Future: Send>
-            + Clone
+        L::Service: tower::Service<
+                axum::extract::Request,
+                Error: Into<std::convert::Infallible>,
+                Response: axum::response::IntoResponse,
+                Future: Send,
+            > + Clone
             + Send
             + Sync
             + 'static,

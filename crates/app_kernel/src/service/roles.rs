@@ -89,7 +89,8 @@ async fn migrate(service: Service, plan_only: bool) -> Result<()> {
 async fn openapi(mut service: Service) -> Result<()> {
     // The routes of all features, whatever the environment has: a document is made where there is no database too.
     let folder = std::env::temp_dir().join(format!("app_kernel_openapi_{}", crate::base::id::new_id()));
-    service.config.database_url = Some(crate::base::secret::Secret::new(format!("sqlite:///{}/app.db", folder.display())));
+    service.config.database_url =
+        Some(crate::base::secret::Secret::new(format!("sqlite:///{}/app.db", folder.display())));
     service.config = service.config.dev_defaults();
     let started = service.start().await?;
     let document = started.openapi().to_vec();

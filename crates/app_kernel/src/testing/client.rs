@@ -108,9 +108,11 @@ impl Client {
         }
         let mut request = request.body(Full::new(body.into())).expect("the test's request is one");
         request.headers_mut().extend(self.headers.clone());
-        let response = self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"));
+        let response =
+            self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"));
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
+        let body =
+            body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
         Answer { asked, status: parts.status.as_u16(), headers: parts.headers, body }
     }
 }
@@ -133,7 +135,8 @@ impl Answer {
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{} was not answered in JSON ({error}): {}", self.asked, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{} was not answered in JSON ({error}): {}", self.asked, self.text()))
     }
 
     /// The `id` of the entity in the body.
@@ -143,7 +146,10 @@ impl Answer {
     #[track_caller]
     #[must_use]
     pub fn id(&self) -> String {
-        self.json()["id"].as_str().unwrap_or_else(|| panic!("{} was answered without an id: {}", self.asked, self.text())).to_owned()
+        self.json()["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{} was answered without an id: {}", self.asked, self.text()))
+            .to_owned()
     }
 
     /// The body as text.

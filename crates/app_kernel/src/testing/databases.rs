@@ -68,15 +68,8 @@ impl TestDatabase {
         let mut builder = tempfile::Builder::new();
         let folder = builder.prefix(&new_name()).rand_bytes(0).tempdir();
         let folder = folder.expect("the temporary folder can be written");
-        let url = Secret::new(format!(
-            "sqlite:///{}",
-            folder.path().join("app.db").display()
-        ));
-        TestDatabase(Arc::new(Home {
-            backend: Backend::Sqlite,
-            url,
-            place: Place::Folder(folder),
-        }))
+        let url = Secret::new(format!("sqlite:///{}", folder.path().join("app.db").display()));
+        TestDatabase(Arc::new(Home { backend: Backend::Sqlite, url, place: Place::Folder(folder) }))
     }
 
     /// A new database on the server that `TEST_POSTGRES_URL` names.
@@ -145,9 +138,7 @@ impl Drop for Home {
         let (server, database) = (server.clone(), name.clone());
         // A thread with a runtime of its own: this one may be inside a runtime that is ending, or unwinding.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("the system has a thread to give");
             runtime.block_on(drop_one(&server, &database))
         });
@@ -162,9 +153,7 @@ impl Drop for Home {
 
 fn server_url(variable: &str, value: Option<String>) -> DatabaseUrl {
     let Some(url) = value.filter(|url| !url.is_empty()) else {
-        panic!(
-            "{variable} is not set; run ./test, which starts a server, or set DATABASES=sqlite to run less"
-        );
+        panic!("{variable} is not set; run ./test, which starts a server, or set DATABASES=sqlite to run less");
     };
     let parsed = DatabaseUrl::parse(&Secret::new(url));
     let mut server = parsed.unwrap_or_else(|error| panic!("{variable}: {error}"));
@@ -195,9 +184,7 @@ fn database_of(url: &str) -> &str {
 fn split_url(url: &str) -> (&str, &str, &str) {
     let (address, query) = url.split_at(url.find('?').unwrap_or(url.len()));
     let host_at = address.find("://").map_or(0, |at| at + 3);
-    let path_at = address[host_at..]
-        .find('/')
-        .map_or(address.len(), |at| host_at + at);
+    let path_at = address[host_at..].find('/').map_or(address.len(), |at| host_at + at);
     let (server, path) = address.split_at(path_at);
     (server, path, query)
 }
@@ -207,9 +194,7 @@ async fn create(server: &DatabaseUrl, name: &str, sweep_first: bool) -> Result<(
     if sweep_first {
         sweep_server(&administrator, server.backend).await?;
     }
-    administrator
-        .run(create_statement(server.backend, name))
-        .await?;
+    administrator.run(create_statement(server.backend, name)).await?;
     administrator.close().await;
     Ok(())
 }
@@ -236,15 +221,12 @@ async fn drop_database(administrator: &Administrator, backend: Backend, name: &s
         return Ok(administrator.run(statement).await?);
     }
     // A transaction that was left open holds locks that would keep the database from going.
-    let open =
-        format!("SELECT CAST(id AS CHAR) FROM information_schema.processlist WHERE db = '{name}'");
+    let open = format!("SELECT CAST(id AS CHAR) FROM information_schema.processlist WHERE db = '{name}'");
     for connection in administrator.texts(open).await? {
         // It may have ended by itself meanwhile.
         let _gone = administrator.run(format!("KILL {connection}")).await;
     }
-    Ok(administrator
-        .run(format!("DROP DATABASE IF EXISTS {name}"))
-        .await?)
+    Ok(administrator.run(format!("DROP DATABASE IF EXISTS {name}")).await?)
 }
 
 async fn sweep_server(administrator: &Administrator, backend: Backend) -> Result<()> {
@@ -322,10 +304,7 @@ fn is_selected(backend: Backend, databases: Option<&str>) -> Result<bool> {
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let known = ["sqlite", "postgres", "mysql", "redis"];
     if let Some(word) = words.iter().find(|word| !known.contains(word)) {
-        return Err(Error::invalid(format!(
-            "DATABASES has `{word}`; it must be a comma list of {}",
-            known.join(", ")
-        )));
+        return Err(Error::invalid(format!("DATABASES has `{word}`; it must be a comma list of {}", known.join(", "))));
     }
     Ok(words.is_empty() || words.contains(&backend.as_str()))
 }
@@ -361,18 +340,9 @@ mod tests {
     #[test]
     fn the_database_of_an_address_is_replaced_and_nothing_else() {
         let cases = [
-            (
-                "postgres://u:p%40ss@h:5432/old?sslmode=require",
-                "postgres://u:p%40ss@h:5432/new?sslmode=require",
-            ),
-            (
-                "mysql://root@127.0.0.1:3306",
-                "mysql://root@127.0.0.1:3306/new",
-            ),
-            (
-                "postgres:///old?host=/run/postgresql",
-                "postgres:///new?host=/run/postgresql",
-            ),
+            ("postgres://u:p%40ss@h:5432/old?sslmode=require", "postgres://u:p%40ss@h:5432/new?sslmode=require"),
+            ("mysql://root@127.0.0.1:3306", "mysql://root@127.0.0.1:3306/new"),
+            ("postgres:///old?host=/run/postgresql", "postgres:///new?host=/run/postgresql"),
         ];
         for (url, wanted) in cases {
             assert_eq!(with_database(url, "new"), wanted);
@@ -381,20 +351,9 @@ mod tests {
 
     #[test]
     fn a_server_may_be_named_without_a_database() {
-        let connects_to = |url: &str| {
-            server_url("TEST", Some(url.to_owned()))
-                .text
-                .expose()
-                .to_owned()
-        };
-        assert_eq!(
-            connects_to("mysql://root@h:3306"),
-            "mysql://root@h:3306/information_schema"
-        );
-        assert_eq!(
-            connects_to("postgres://h/?sslmode=require"),
-            "postgres://h/postgres?sslmode=require"
-        );
+        let connects_to = |url: &str| server_url("TEST", Some(url.to_owned())).text.expose().to_owned();
+        assert_eq!(connects_to("mysql://root@h:3306"), "mysql://root@h:3306/information_schema");
+        assert_eq!(connects_to("postgres://h/?sslmode=require"), "postgres://h/postgres?sslmode=require");
         assert_eq!(connects_to("postgres://h/mine"), "postgres://h/mine");
     }
 
@@ -405,13 +364,7 @@ mod tests {
         let (hour, day) = (Duration::from_secs(3600), LEFTOVER_AGE);
         assert!(!is_leftover(&name, born + hour));
         assert!(is_leftover(&name, born + day + hour));
-        for foreign in [
-            "app_kernel_test_",
-            "app_kernel_test_mine",
-            "postgres",
-            &name[1..],
-            &format!("{name}0"),
-        ] {
+        for foreign in ["app_kernel_test_", "app_kernel_test_mine", "postgres", &name[1..], &format!("{name}0")] {
             assert!(!is_leftover(foreign, born + day + hour), "{foreign}");
         }
     }
@@ -449,24 +402,14 @@ mod tests {
         let name = url.rsplit('/').next().unwrap_or_default();
         let (variable, names) = match url.split(':').next() {
             Some("sqlite") => {
-                return Path::new(&url["sqlite:///".len()..])
-                    .parent()
-                    .is_some_and(Path::is_dir);
+                return Path::new(&url["sqlite:///".len()..]).parent().is_some_and(Path::is_dir);
             }
             Some("postgres") => ("TEST_POSTGRES_URL", "SELECT datname::text FROM pg_database"),
-            _ => (
-                "TEST_MYSQL_URL",
-                "SELECT CAST(schema_name AS CHAR) FROM information_schema.schemata",
-            ),
+            _ => ("TEST_MYSQL_URL", "SELECT CAST(schema_name AS CHAR) FROM information_schema.schemata"),
         };
         let server = server_url(variable, std::env::var(variable).ok());
-        let administrator = Administrator::connect(&server)
-            .await
-            .expect("the server answers");
-        let names = administrator
-            .texts(names)
-            .await
-            .expect("a list of databases");
+        let administrator = Administrator::connect(&server).await.expect("the server answers");
+        let names = administrator.texts(names).await.expect("a list of databases");
         administrator.close().await;
         names.iter().any(|found| found == name)
     }
@@ -477,8 +420,7 @@ mod tests {
         let failing = std::thread::spawn(move || {
             run(backend, |database| async move {
                 let url = database.url().expose().to_owned();
-                tell.send((exists(&url).await, url))
-                    .expect("the test listens");
+                tell.send((exists(&url).await, url)).expect("the test listens");
                 panic!("a test that fails, on purpose");
             })
         });
@@ -497,26 +439,17 @@ mod tests {
         let url = doomed.url().clone();
         let guest = Administrator::connect(&DatabaseUrl::parse(&url).expect("an address")).await;
         let guest = guest.expect("the database answers");
-        guest
-            .run("CREATE TABLE held (n INT)")
-            .await
-            .expect("a table");
+        guest.run("CREATE TABLE held (n INT)").await.expect("a table");
         for statement in ["BEGIN", "INSERT INTO held VALUES (1)"] {
             guest.run(statement).await.expect(statement);
         }
-        tokio::task::spawn_blocking(move || drop(doomed))
-            .await
-            .expect("dropping does not panic");
+        tokio::task::spawn_blocking(move || drop(doomed)).await.expect("dropping does not panic");
         assert!(!exists(url.expose()).await);
     }
 
     async fn a_leftover_of_yesterday_is_swept(database: TestDatabase) {
         let old = Clock::system().now() - LEFTOVER_AGE - Duration::from_secs(1);
-        let name = format!(
-            "{PREFIX}{:012x}{}",
-            old.as_millisecond(),
-            &new_name()[PREFIX.len() + 12..]
-        );
+        let name = format!("{PREFIX}{:012x}{}", old.as_millisecond(), &new_name()[PREFIX.len() + 12..]);
         let url = match &database.0.place {
             Place::Folder(folder) => {
                 let parent = folder.path().parent().expect("the temporary folder");
@@ -525,22 +458,15 @@ mod tests {
                 format!("sqlite:///{}/app.db", parent.join(&name).display())
             }
             Place::Server { server, .. } => {
-                let administrator = Administrator::connect(server)
-                    .await
-                    .expect("the server answers");
+                let administrator = Administrator::connect(server).await.expect("the server answers");
                 let statement = create_statement(server.backend, &name);
                 administrator.run(statement).await.expect("a database");
-                sweep_server(&administrator, server.backend)
-                    .await
-                    .expect("a sweep");
+                sweep_server(&administrator, server.backend).await.expect("a sweep");
                 with_database(server.text.expose(), &name)
             }
         };
         assert!(!exists(&url).await, "{url} is still there");
-        assert!(
-            exists(database.url().expose()).await,
-            "a living one was swept"
-        );
+        assert!(exists(database.url().expose()).await, "a living one was swept");
     }
 
     #[tokio::test]

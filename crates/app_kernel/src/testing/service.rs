@@ -44,7 +44,8 @@ impl TestService {
     /// # Panics
     /// Where it does not start.
     pub async fn start_on(database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
-        let clock = Clock::manual(Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default());
+        let clock =
+            Clock::manual(Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default());
         let config = ServiceConfig {
             port: 0,
             database_url: Some(database.url().clone()),

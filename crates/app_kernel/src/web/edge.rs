@@ -69,7 +69,9 @@ impl EdgeRules {
 
     /// Whether answers from here hold tokens: they are neither stored nor compressed.
     fn is_secret(&self, path: &str) -> bool {
-        let is_below = |base: &String| path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_below = |base: &String| {
+            path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.secret_paths.iter().any(is_below)
     }
 }
@@ -143,7 +145,10 @@ impl Inner {
     /// Takes in what the head says.
     fn receive(&self, parts: &mut Parts) -> Visit {
         let arrived = Instant::now();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
         let (client, over_tls) = self.rules.trusted_proxies.client(peer, &parts.headers);
         let request_id = RequestId::take(&mut parts.headers);
         parts.extensions.insert(request_id.clone());
@@ -180,18 +185,25 @@ impl Inner {
             Ok(response) => response,
             Err(panic) => {
                 tracing::error!(request_id, place = panic.place, "a handler panicked: {}", panic.message);
-                problem(&Error::internal("something unexpected happened; it is in the log under this request's id"), Some(request_id))
+                problem(
+                    &Error::internal("something unexpected happened; it is in the log under this request's id"),
+                    Some(request_id),
+                )
             }
         };
         match exchange.body().get() {
-            Some(failure) if !response.status().is_success() => problem(&failure.error(&self.rules.body), Some(request_id)),
+            Some(failure) if !response.status().is_success() => {
+                problem(&failure.error(&self.rules.body), Some(request_id))
+            }
             _ => with_words(response, request_id),
         }
     }
 
     async fn identify(&self, parts: &mut Parts) -> Caller {
         match &self.authenticate {
-            Some(authenticate) if authenticate.has_credentials(&parts.headers) => authenticate.authenticate(parts).await,
+            Some(authenticate) if authenticate.has_credentials(&parts.headers) => {
+                authenticate.authenticate(parts).await
+            }
             _ => Caller::anonymous(),
         }
     }
@@ -204,7 +216,8 @@ impl Inner {
         if body.is_end_stream() {
             return Request::from_parts(parts, Body::empty());
         }
-        let mut request = Request::from_parts(parts, Body::new(LimitedBody::new(body, &self.rules.body, exchange.clone())));
+        let mut request =
+            Request::from_parts(parts, Body::new(LimitedBody::new(body, &self.rules.body, exchange.clone())));
         // Ours is the limit, not axum's of 2 MB.
         DefaultBodyLimit::disable().apply(&mut request);
         request

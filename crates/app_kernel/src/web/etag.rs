@@ -44,28 +44,16 @@ pub(crate) async fn tag_answers(request: Request, next: Next) -> Response {
     }
     let if_none_match = request.headers().get(IF_NONE_MATCH).cloned();
     let response = next.run(request).await;
-    if is_taggable(&response) {
-        tagged(response, if_none_match.as_ref()).await
-    } else {
-        response
-    }
+    if is_taggable(&response) { tagged(response, if_none_match.as_ref()).await } else { response }
 }
 
 fn is_taggable(response: &Response) -> bool {
     let headers = response.headers();
     response.status() == StatusCode::OK
-        && headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|media| media == "application/json")
+        && headers.get(CONTENT_TYPE).is_some_and(|media| media == "application/json")
         && !headers.contains_key(ETAG)
-        && !headers
-            .get(CACHE_CONTROL)
-            .is_some_and(|rule| rule.as_bytes().windows(8).any(|word| word == b"no-store"))
-        && response
-            .body()
-            .size_hint()
-            .exact()
-            .is_some_and(|length| length <= LONGEST_BODY)
+        && !headers.get(CACHE_CONTROL).is_some_and(|rule| rule.as_bytes().windows(8).any(|word| word == b"no-store"))
+        && response.body().size_hint().exact().is_some_and(|length| length <= LONGEST_BODY)
 }
 
 async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Response {

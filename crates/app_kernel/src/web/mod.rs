@@ -9,4 +9,4 @@ pub mod openapi;
 pub mod reply;
 pub(crate) mod server;
 
-pub(crate) use middleware::catch_panic::is_catching as is_catching_panics;
+pub(crate) use middleware::catch_panic::{is_catching as is_catching_panics, panic_text};

@@ -8,9 +8,7 @@ use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, SchemaObject};
 use axum::body::Body;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -108,21 +106,14 @@ pub fn complete(mut response: Response, request_id: &str) -> Response {
     };
     pending.log_once(Some(request_id));
     response.headers_mut().remove(CONTENT_LENGTH);
-    *response.body_mut() = Body::from(body(
-        &pending.error,
-        status_of(&pending.error),
-        Some(request_id),
-    ));
+    *response.body_mut() = Body::from(body(&pending.error, status_of(&pending.error), Some(request_id)));
     response
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = render(&self, None);
-        let pending = Pending {
-            error: self,
-            is_logged: AtomicBool::new(false),
-        };
+        let pending = Pending { error: self, is_logged: AtomicBool::new(false) };
         response.extensions_mut().insert(Problem(Arc::new(pending)));
         response
     }
@@ -161,12 +152,7 @@ fn body(error: &Error, status: StatusCode, request_id: Option<&str>) -> Vec<u8> 
         detail: error.message(),
         code: error.error_code(),
         request_id,
-        errors: fields
-            .map(|field| ProblemField {
-                pointer: &field.pointer,
-                detail: &field.message,
-            })
-            .collect(),
+        errors: fields.map(|field| ProblemField { pointer: &field.pointer, detail: &field.message }).collect(),
     };
     serde_json::to_vec(&problem).expect("a struct of texts and numbers can be written")
 }
@@ -191,29 +177,17 @@ fn log(error: &Error, request_id: Option<&str>) {
 fn causes(error: &Error) -> Option<String> {
     let first = std::error::Error::source(error)?;
     let chain = std::iter::successors(Some(first), |cause| cause.source());
-    Some(
-        chain
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": "),
-    )
+    Some(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// Every operation may answer with a problem.
 impl OperationOutput for Error {
     type Inner = ProblemBody<'static>;
 
-    fn operation_response(
-        _: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Option<aide::openapi::Response> {
+    fn operation_response(_: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
         let json_schema = super::openapi::output_schema::<ProblemBody<'static>>(operation);
         let media = MediaType {
-            schema: Some(SchemaObject {
-                json_schema,
-                external_docs: None,
-                example: None,
-            }),
+            schema: Some(SchemaObject { json_schema, external_docs: None, example: None }),
             ..MediaType::default()
         };
         Some(aide::openapi::Response {
@@ -227,10 +201,7 @@ impl OperationOutput for Error {
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation)
-            .map(|response| (None, response))
-            .into_iter()
-            .collect()
+        Self::operation_response(ctx, operation).map(|response| (None, response)).into_iter().collect()
     }
 }
 
@@ -245,10 +216,7 @@ impl<T> Created<T> {
     /// 201 with the thing itself.
     #[must_use]
     pub fn new(value: T) -> Self {
-        Created {
-            location: None,
-            value,
-        }
+        Created { location: None, value }
     }
 
     /// Where it lies now: an absolute path such as `/api/v1/widgets/42`. Left out where it can't stand in a header.
@@ -275,10 +243,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
 impl<T: JsonSchema> OperationOutput for Created<T> {
     type Inner = T;
 
-    fn operation_response(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Option<aide::openapi::Response> {
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
         Json::<T>::operation_response(ctx, operation)
     }
 
@@ -286,10 +251,7 @@ impl<T: JsonSchema> OperationOutput for Created<T> {
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation)
-            .map(|response| (Some(201), response))
-            .into_iter()
-            .collect()
+        Self::operation_response(ctx, operation).map(|response| (Some(201), response)).into_iter().collect()
     }
 }
 
@@ -305,9 +267,7 @@ mod tests {
     use crate::base::error::ErrorKind;
 
     async fn json_of(response: Response) -> Value {
-        let bytes = to_bytes(response.into_body(), usize::MAX)
-            .await
-            .expect("a body");
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
@@ -316,43 +276,20 @@ mod tests {
     async fn every_kind_of_error_has_one_shape() {
         let kinds = [
             (ErrorKind::Invalid, 400, "Bad Request", "invalid"),
-            (
-                ErrorKind::Unauthenticated,
-                401,
-                "Unauthorized",
-                "unauthenticated",
-            ),
+            (ErrorKind::Unauthenticated, 401, "Unauthorized", "unauthenticated"),
             (ErrorKind::Forbidden, 403, "Forbidden", "forbidden"),
             (ErrorKind::NotFound, 404, "Not Found", "not_found"),
             (ErrorKind::Conflict, 409, "Conflict", "conflict"),
-            (
-                ErrorKind::TooManyRequests,
-                429,
-                "Too Many Requests",
-                "too_many_requests",
-            ),
-            (
-                ErrorKind::Unavailable,
-                503,
-                "Service Unavailable",
-                "unavailable",
-            ),
-            (
-                ErrorKind::Internal,
-                500,
-                "Internal Server Error",
-                "internal",
-            ),
+            (ErrorKind::TooManyRequests, 429, "Too Many Requests", "too_many_requests"),
+            (ErrorKind::Unavailable, 503, "Service Unavailable", "unavailable"),
+            (ErrorKind::Internal, 500, "Internal Server Error", "internal"),
         ];
         for (kind, status, title, code) in kinds {
             let response = Error::new(kind, "a sentence").into_response();
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
-            assert_eq!(
-                response.headers().contains_key(WWW_AUTHENTICATE),
-                status == 401
-            );
+            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401);
             let expected = json!({ "type": "about:blank", "title": title, "status": status, "detail": "a sentence", "code": code });
             assert_eq!(json_of(response).await, expected);
         }
@@ -361,9 +298,8 @@ mod tests {
     /// Promise: A4, R-29
     #[tokio::test]
     async fn the_fields_that_are_wrong_stand_in_errors() {
-        let error = Error::invalid("the body does not fit")
-            .field("/name", "is required")
-            .field("/tags/2", "must be a text");
+        let error =
+            Error::invalid("the body does not fit").field("/name", "is required").field("/tags/2", "must be a text");
         let response = error.into_response();
         assert_eq!(response.status(), 422);
         assert_eq!(
@@ -384,43 +320,21 @@ mod tests {
     #[tokio::test]
     async fn completing_leaves_other_responses_alone() {
         let response = complete("hello".into_response(), "req-1");
-        assert_eq!(
-            to_bytes(response.into_body(), 10).await.expect("a body"),
-            "hello"
-        );
+        assert_eq!(to_bytes(response.into_body(), 10).await.expect("a body"), "hello");
     }
 
     #[tokio::test]
     async fn a_status_that_is_no_error_becomes_500() {
         for status in [0, 200, 302, 9999] {
-            assert_eq!(
-                Error::conflict("odd")
-                    .status(status)
-                    .into_response()
-                    .status(),
-                500
-            );
+            assert_eq!(Error::conflict("odd").status(status).into_response().status(), 500);
         }
-        assert_eq!(
-            Error::conflict("pay first")
-                .status(402)
-                .into_response()
-                .status(),
-            402
-        );
+        assert_eq!(Error::conflict("pay first").status(402).into_response().status(), 402);
     }
 
     #[tokio::test]
     async fn the_cause_is_never_sent() {
-        let response = Error::internal("saving failed")
-            .cause("password=hunter2")
-            .into_response();
-        assert!(
-            !json_of(complete(response, "r"))
-                .await
-                .to_string()
-                .contains("hunter2")
-        );
+        let response = Error::internal("saving failed").cause("password=hunter2").into_response();
+        assert!(!json_of(complete(response, "r")).await.to_string().contains("hunter2"));
     }
 
     #[derive(Clone, Default)]
@@ -430,24 +344,13 @@ mod tests {
         fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
             struct Text(String);
             impl tracing::field::Visit for Text {
-                fn record_debug(
-                    &mut self,
-                    field: &tracing::field::Field,
-                    value: &dyn std::fmt::Debug,
-                ) {
+                fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
                     self.0 += &format!("{field}={value:?} ");
                 }
             }
-            let mut text = Text(format!(
-                "{} {} ",
-                event.metadata().level(),
-                event.metadata().target()
-            ));
+            let mut text = Text(format!("{} {} ", event.metadata().level(), event.metadata().target()));
             event.record(&mut text);
-            self.0
-                .lock()
-                .expect("a lock")
-                .push(text.0.trim_end().to_owned());
+            self.0.lock().expect("a lock").push(text.0.trim_end().to_owned());
         }
     }
 
@@ -470,9 +373,7 @@ mod tests {
         let without_edge = logged(|| drop(broken().into_response()));
         assert_eq!(
             without_edge,
-            [
-                "ERROR app_kernel::error message=saving failed status=500 code=\"internal\" causes=\"disk on fire\""
-            ]
+            ["ERROR app_kernel::error message=saving failed status=500 code=\"internal\" causes=\"disk on fire\""]
         );
         assert!(logged(|| drop(Error::conflict("taken").into_response())).is_empty());
     }

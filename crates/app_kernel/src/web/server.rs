@@ -82,7 +82,12 @@ pub(crate) struct Drained {
 }
 
 /// Serves what arrives at `listener` until `shutdown` completes; then stops accepting, finishes the requests in flight, and returns.
-pub(crate) async fn serve<S>(listener: TcpListener, service: S, limits: Limits, shutdown: impl Future<Output = ()>) -> Drained
+pub(crate) async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
 where
     S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -128,7 +133,13 @@ where
 
 /// Whether `accept` failed for the one connection only.
 fn is_of_the_connection(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+    )
 }
 
 struct Server<S> {
@@ -145,7 +156,9 @@ where
     S::Future: Send,
 {
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else { return self.shed(stream) };
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            return self.shed(stream);
+        };
         // Small answers must not wait for the acknowledgement of the last one.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
@@ -159,7 +172,11 @@ where
 
     fn shed(&mut self, stream: TcpStream) {
         if let Some(times) = self.refusals.ready() {
-            tracing::warn!(times, max_connections = self.shared.limits.max_connections, "too many connections; new ones are answered 503");
+            tracing::warn!(
+                times,
+                max_connections = self.shared.limits.max_connections,
+                "too many connections; new ones are answered 503"
+            );
         }
         if let Ok(slot) = self.shedding.clone().try_acquire_owned() {
             tokio::spawn(async move {

@@ -10,9 +10,7 @@ use crate::support::rust_source::{PathUse, RustSource};
 const LIBRARY: &str = "crates/app_kernel/src/";
 
 /// The floors, from the ground up. A file of a floor uses its own floor and those below.
-const FLOORS: [&str; 9] = [
-    "base", "store", "engine", "kernel", "web", "feature", "console", "service", "testing",
-];
+const FLOORS: [&str; 9] = ["base", "store", "engine", "kernel", "web", "feature", "console", "service", "testing"];
 
 /// Which features know which, beside themselves.
 const FEATURE_ARROWS: [(&str, &str); 8] = [
@@ -44,11 +42,7 @@ const RESERVED: [Reserved; 5] = [
         is: |path| {
             matches!(
                 path[0],
-                "rusqlite"
-                    | "tokio_postgres"
-                    | "tokio_postgres_rustls"
-                    | "deadpool_postgres"
-                    | "mysql_async"
+                "rusqlite" | "tokio_postgres" | "tokio_postgres_rustls" | "deadpool_postgres" | "mysql_async"
             )
         },
         places: &["store/db/driver/"],
@@ -56,38 +50,16 @@ const RESERVED: [Reserved; 5] = [
     },
     Reserved {
         is: |path| {
-            matches!(
-                path[0],
-                "axum"
-                    | "hyper"
-                    | "hyper_util"
-                    | "tower"
-                    | "tower_http"
-                    | "http_body"
-                    | "http_body_util"
-            )
+            matches!(path[0], "axum" | "hyper" | "hyper_util" | "tower" | "tower_http" | "http_body" | "http_body_util")
         },
-        places: &[
-            "kernel.rs",
-            "web/",
-            "feature/",
-            "console/",
-            "service/",
-            "testing/",
-            "lib.rs",
-            "prelude.rs",
-        ],
+        places: &["kernel.rs", "web/", "feature/", "console/", "service/", "testing/", "lib.rs", "prelude.rs"],
         rule: "base, store and engine know nothing of HTTP; do it in web/",
     },
     Reserved {
         is: |path| {
             matches!(
                 path,
-                [
-                    ..,
-                    "Timestamp" | "SystemTime" | "Zoned" | "Utc" | "Local" | "OffsetDateTime",
-                    "now" | "now_utc"
-                ]
+                [.., "Timestamp" | "SystemTime" | "Zoned" | "Utc" | "Local" | "OffsetDateTime", "now" | "now_utc"]
             )
         },
         places: &["base/clock.rs"],
@@ -95,16 +67,7 @@ const RESERVED: [Reserved; 5] = [
     },
     Reserved {
         is: |path| {
-            let sources = [
-                "rand",
-                "fastrand",
-                "getrandom",
-                "SystemRandom",
-                "OsRng",
-                "new_v4",
-                "now_v7",
-                "new_v7",
-            ];
+            let sources = ["rand", "fastrand", "getrandom", "SystemRandom", "OsRng", "new_v4", "now_v7", "new_v7"];
             path.iter().any(|name| sources.contains(name))
         },
         places: &["base/id.rs", "base/secret.rs"],
@@ -128,11 +91,7 @@ fn the_library_keeps_its_floors_and_its_reserved_places() {
     for (file, source) in &files {
         check_file(file, source, &features, &mut findings);
     }
-    assert!(
-        files.len() > 10,
-        "only {} files found below {LIBRARY}",
-        files.len()
-    );
+    assert!(files.len() > 10, "only {} files found below {LIBRARY}", files.len());
     report(&findings);
 }
 
@@ -144,22 +103,20 @@ fn every_crate_forbids_unsafe_code() {
     // The examples are to be read; for them, the workspace's lint says it.
     for root in roots.iter().filter(|root| root.starts_with("crates/")) {
         if !source_of(root).forbids_unsafe {
-            findings.push(format!("{root}:1: a crate root without `#![forbid(unsafe_code)]`; add the line below its module doc"));
+            findings.push(format!(
+                "{root}:1: a crate root without `#![forbid(unsafe_code)]`; add the line below its module doc"
+            ));
         }
     }
-    for manifest in repository::files("", "toml")
-        .iter()
-        .filter(|path| path.ends_with("/Cargo.toml"))
-    {
+    for manifest in repository::files("", "toml").iter().filter(|path| path.ends_with("/Cargo.toml")) {
         let text = repository::read(manifest);
         if text.contains("[package]") && !text.contains("[lints]\nworkspace = true\n") {
-            findings.push(format!("{manifest}:1: a crate without the workspace's lints; add `[lints]` with `workspace = true`"));
+            findings.push(format!(
+                "{manifest}:1: a crate without the workspace's lints; add `[lints]` with `workspace = true`"
+            ));
         }
     }
-    assert!(
-        roots.contains(&format!("{LIBRARY}lib.rs")),
-        "the library's root was not found among {roots:?}"
-    );
+    assert!(roots.contains(&format!("{LIBRARY}lib.rs")), "the library's root was not found among {roots:?}");
     assert!(
         repository::read("Cargo.toml").contains("\nunsafe_code = \"forbid\"\n"),
         "Cargo.toml: the workspace's lints allow unsafe code"
@@ -172,9 +129,7 @@ fn no_file_is_forgotten() {
     let mut findings = Vec::new();
     let mut seen = 0;
     for root in crate_roots() {
-        let (folder, file) = root
-            .rsplit_once('/')
-            .expect("a crate root lies in a folder");
+        let (folder, file) = root.rsplit_once('/').expect("a crate root lies in a folder");
         // `src/bin/*.rs` and `tests/*.rs` are roots without modules of their own here.
         if matches!(file, "lib.rs" | "main.rs") {
             seen += find_forgotten(
@@ -194,27 +149,16 @@ fn no_file_is_forgotten() {
 fn every_decision_note_is_in_the_index_and_the_index_in_the_architecture() {
     let index = repository::read("docs/decisions/README.md");
     let notes = repository::files("docs/decisions", "md");
-    for note in notes
-        .iter()
-        .filter_map(|path| path.strip_prefix("docs/decisions/"))
-    {
+    for note in notes.iter().filter_map(|path| path.strip_prefix("docs/decisions/")) {
         let is_linked = note == "README.md" || index.contains(&format!("]({note})"));
-        assert!(
-            is_linked,
-            "docs/decisions/{note} is not linked in docs/decisions/README.md; add a line for it"
-        );
+        assert!(is_linked, "docs/decisions/{note} is not linked in docs/decisions/README.md; add a line for it");
     }
     assert!(notes.len() > 1, "there are no notes");
     assert!(repository::read("ARCHITECTURE.md").contains("](docs/decisions/README.md)"));
 }
 
 fn report(findings: &[String]) {
-    assert!(
-        findings.is_empty(),
-        "{} findings:\n{}\n",
-        findings.len(),
-        findings.join("\n")
-    );
+    assert!(findings.is_empty(), "{} findings:\n{}\n", findings.len(), findings.join("\n"));
 }
 
 fn source_of(path: &str) -> RustSource {
@@ -222,11 +166,7 @@ fn source_of(path: &str) -> RustSource {
 }
 
 /// The files of a crate that ship, by their paths below its folder: those that only tests declare are left out.
-fn shipped_files(
-    folder: &str,
-    root: &str,
-    findings: &mut Vec<String>,
-) -> BTreeMap<String, RustSource> {
+fn shipped_files(folder: &str, root: &str, findings: &mut Vec<String>) -> BTreeMap<String, RustSource> {
     let mut shipped = BTreeMap::new();
     let mut waiting = vec![root.to_owned()];
     while let Some(file) = waiting.pop() {
@@ -238,17 +178,9 @@ fn shipped_files(
                 continue;
             }
         };
-        for module in source
-            .modules
-            .iter()
-            .filter(|module| !module.only_for_tests)
-        {
+        for module in source.modules.iter().filter(|module| !module.only_for_tests) {
             let candidates = module_files(&file, &module.name);
-            waiting.extend(
-                candidates
-                    .into_iter()
-                    .filter(|file| repository::exists(&format!("{folder}{file}"))),
-            );
+            waiting.extend(candidates.into_iter().filter(|file| repository::exists(&format!("{folder}{file}"))));
         }
         shipped.insert(file, source);
     }
@@ -258,17 +190,12 @@ fn shipped_files(
 /// Where `mod name;` of this file may lie.
 fn module_files(file: &str, name: &str) -> [String; 2] {
     let folder = module_folder(file);
-    [
-        format!("{folder}{name}.rs"),
-        format!("{folder}{name}/mod.rs"),
-    ]
+    [format!("{folder}{name}.rs"), format!("{folder}{name}/mod.rs")]
 }
 
 /// The folder of a file's child modules, with its slash: `a/mod.rs` and `a.rs` both have `a/`.
 fn module_folder(file: &str) -> String {
-    let (folder, name) = file
-        .rsplit_once('/')
-        .map_or(("", file), |(folder, name)| (folder, name));
+    let (folder, name) = file.rsplit_once('/').map_or(("", file), |(folder, name)| (folder, name));
     let slash = if folder.is_empty() { "" } else { "/" };
     match name {
         "mod.rs" | "lib.rs" | "main.rs" => format!("{folder}{slash}"),
@@ -279,11 +206,7 @@ fn module_folder(file: &str) -> String {
 /// The module that a file of the library is: `store/db/mod.rs` is `["store", "db"]`.
 fn module_of(file: &str) -> Vec<String> {
     let folder = module_folder(file);
-    folder
-        .split('/')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    folder.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Every file that is the root of a crate: library, binaries, integration tests, benchmarks.
@@ -300,12 +223,7 @@ fn crate_roots() -> Vec<String> {
     };
     let sources = repository::files("", "rs");
     // Samples for compile-error tests are no crates of ours.
-    sources
-        .iter()
-        .filter(is_root)
-        .filter(|path| !path.contains("/ui/"))
-        .cloned()
-        .collect()
+    sources.iter().filter(is_root).filter(|path| !path.contains("/ui/")).cloned().collect()
 }
 
 /// Names the files below `folder` that no `mod` declares, and answers how many files there are.
@@ -316,26 +234,22 @@ fn find_forgotten(
     read: &dyn Fn(&str) -> RustSource,
     findings: &mut Vec<String>,
 ) -> usize {
-    let files: Vec<&str> = files
-        .iter()
-        .filter_map(|path| path.strip_prefix(folder))
-        .filter(|file| !file.starts_with("bin/"))
-        .collect();
+    let files: Vec<&str> =
+        files.iter().filter_map(|path| path.strip_prefix(folder)).filter(|file| !file.starts_with("bin/")).collect();
     let declared: Vec<String> = files
         .iter()
         .flat_map(|file| {
             let modules = read(&format!("{folder}{file}")).modules;
-            modules
-                .into_iter()
-                .flat_map(|module| module_files(file, &module.name))
-                .collect::<Vec<_>>()
+            modules.into_iter().flat_map(|module| module_files(file, &module.name)).collect::<Vec<_>>()
         })
         .collect();
     for file in &files {
         let is_root = *file == root || matches!(*file, "lib.rs" | "main.rs");
         if !is_root && !declared.iter().any(|declared| declared == file) {
             let name = module_of(file).pop().unwrap_or_default();
-            findings.push(format!("{folder}{file}:1: never compiled; add `mod {name};` to the file of the module above it"));
+            findings.push(format!(
+                "{folder}{file}:1: never compiled; add `mod {name};` to the file of the module above it"
+            ));
         }
     }
     files.len()
@@ -346,16 +260,8 @@ fn find_forgotten(
 /// The features there are: folders and files below `feature/`.
 fn features_of<'a>(files: impl Iterator<Item = &'a str>) -> Vec<String> {
     let below = files.filter_map(|file| file.strip_prefix("feature/"));
-    let names = below.map(|rest| {
-        rest.split('/')
-            .next()
-            .unwrap_or(rest)
-            .trim_end_matches(".rs")
-    });
-    names
-        .filter(|name| *name != "mod")
-        .map(str::to_owned)
-        .collect()
+    let names = below.map(|rest| rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs"));
+    names.filter(|name| *name != "mod").map(str::to_owned).collect()
 }
 
 /// Checks one shipped file of the library; `file` is its path below the library's sources.
@@ -367,14 +273,8 @@ fn check_file(file: &str, source: &RustSource, features: &[String], findings: &m
         ));
     }
     let module = module_of(file);
-    if let Some(floor) = module
-        .first()
-        .filter(|floor| !FLOORS.contains(&floor.as_str()) && *floor != "prelude")
-    {
-        findings.push(format!(
-            "{LIBRARY}{file}:1: `{floor}` is no floor; put it on one of {}",
-            FLOORS.join(" < ")
-        ));
+    if let Some(floor) = module.first().filter(|floor| !FLOORS.contains(&floor.as_str()) && *floor != "prelude") {
+        findings.push(format!("{LIBRARY}{file}:1: `{floor}` is no floor; put it on one of {}", FLOORS.join(" < ")));
         return;
     }
     for path in &source.paths {
@@ -391,11 +291,7 @@ fn check_file(file: &str, source: &RustSource, features: &[String], findings: &m
 }
 
 fn finding(file: &str, path: &PathUse, rule: &str) -> String {
-    format!(
-        "{LIBRARY}{file}:{}: `{}`: {rule}",
-        path.line,
-        path.names.join("::")
-    )
+    format!("{LIBRARY}{file}:{}: `{}`: {rule}", path.line, path.names.join("::"))
 }
 
 /// The path from the library's root on, where it leads into the library; nothing for other crates and imported names.
@@ -409,10 +305,7 @@ fn resolve(module: &[String], source: &RustSource, path: &PathUse) -> Option<Vec
         "super" => {
             here.pop();
         }
-        child
-            if path.inside.is_empty()
-                && source.modules.iter().any(|module| module.name == child) =>
-        {
+        child if path.inside.is_empty() && source.modules.iter().any(|module| module.name == child) => {
             here.push(child.to_owned())
         }
         _ => return None,
@@ -438,12 +331,7 @@ fn check_arrow(
     let (Some(from), Some(to)) = (module.first(), target.first()) else {
         return; // the root is the map: it names all floors
     };
-    let number = |floor: &str| {
-        FLOORS
-            .iter()
-            .position(|name| *name == floor)
-            .map(|at| at + 1)
-    };
+    let number = |floor: &str| FLOORS.iter().position(|name| *name == floor).map(|at| at + 1);
     let Some(from_number) = number(from) else {
         return; // the prelude stands beside the root
     };
@@ -478,10 +366,16 @@ fn check_feature_arrow(
         return; // what all features share lies in feature/mod.rs
     };
     match from {
-        None => findings.push(finding(file, path, "feature/mod.rs is what all features share and knows none of them; list them in service/features.rs")),
+        None => findings.push(finding(
+            file,
+            path,
+            "feature/mod.rs is what all features share and knows none of them; list them in service/features.rs",
+        )),
         Some(from) if from == to || FEATURE_ARROWS.contains(&(from, to)) => {}
         Some(from) => {
-            let rule = format!("{from} may not know {to}; let `service` hand in what {from} needs, or add the arrow to ARCHITECTURE.md and here");
+            let rule = format!(
+                "{from} may not know {to}; let `service` hand in what {from} needs, or add the arrow to ARCHITECTURE.md and here"
+            );
             findings.push(finding(file, path, &rule));
         }
     }
@@ -497,16 +391,8 @@ mod samples {
     fn findings(file: &str, text: &str) -> Vec<String> {
         let features = ["auth", "workspaces", "webhooks"].map(str::to_owned);
         let mut findings = Vec::new();
-        check_file(
-            file,
-            &RustSource::read(text).expect("Rust"),
-            &features,
-            &mut findings,
-        );
-        findings
-            .iter()
-            .map(|finding| finding.trim_start_matches(super::LIBRARY).to_owned())
-            .collect()
+        check_file(file, &RustSource::read(text).expect("Rust"), &features, &mut findings);
+        findings.iter().map(|finding| finding.trim_start_matches(super::LIBRARY).to_owned()).collect()
     }
 
     #[test]
@@ -519,55 +405,33 @@ mod samples {
     fn a_floor_may_not_use_one_above_however_it_is_written() {
         let rule = "store (floor 2) uses web (floor 5), but a floor uses only those below it; move down what both need, or let a floor above hand it in";
         let texts = [
-            (
-                "use crate::{base::error::Error, web::reply};",
-                "1: `crate::web::reply`",
-            ),
+            ("use crate::{base::error::Error, web::reply};", "1: `crate::web::reply`"),
             ("use app_kernel::web::*;", "1: `app_kernel::web::*`"),
-            (
-                "\nfn f() -> super::super::super::web::Reply {}",
-                "2: `super::super::super::web::Reply`",
-            ),
-            (
-                "mod a { use super::super::super::super::web::b; }",
-                "1: `super::super::super::super::web::b`",
-            ),
+            ("\nfn f() -> super::super::super::web::Reply {}", "2: `super::super::super::web::Reply`"),
+            ("mod a { use super::super::super::super::web::b; }", "1: `super::super::super::super::web::b`"),
             ("fn f() { log!(crate::web::b()) }", "1: `crate::web::b`"),
         ];
         for (text, start) in texts {
-            assert_eq!(
-                findings("store/db/row.rs", text),
-                [format!("store/db/row.rs:{start}: {rule}")]
-            );
+            assert_eq!(findings("store/db/row.rs", text), [format!("store/db/row.rs:{start}: {rule}")]);
         }
     }
 
     #[test]
     fn tests_may_use_every_floor_and_every_crate() {
-        let text = "#[cfg(test)]\nmod tests {\n    use crate::testing::TestDatabase;\n    use rusqlite::Connection;\n}\n";
+        let text =
+            "#[cfg(test)]\nmod tests {\n    use crate::testing::TestDatabase;\n    use rusqlite::Connection;\n}\n";
         assert_eq!(findings("base/id.rs", text), Vec::<String>::new());
     }
 
     #[test]
     fn features_know_only_those_that_an_arrow_leads_to() {
         assert_eq!(
-            findings(
-                "feature/workspaces/store.rs",
-                "use crate::feature::auth::User;\nuse super::super::Feature;"
-            ),
+            findings("feature/workspaces/store.rs", "use crate::feature::auth::User;\nuse super::super::Feature;"),
             Vec::<String>::new()
         );
-        let found = findings(
-            "feature/auth/routes.rs",
-            "use super::super::workspaces::store;",
-        );
+        let found = findings("feature/auth/routes.rs", "use super::super::workspaces::store;");
         let rule = "auth may not know workspaces; let `service` hand in what auth needs, or add the arrow to ARCHITECTURE.md and here";
-        assert_eq!(
-            found,
-            [format!(
-                "feature/auth/routes.rs:1: `super::super::workspaces::store`: {rule}"
-            )]
-        );
+        assert_eq!(found, [format!("feature/auth/routes.rs:1: `super::super::workspaces::store`: {rule}")]);
         let found = findings("feature/mod.rs", "pub mod auth;\npub use auth::User;");
         assert_eq!(
             found,
@@ -589,51 +453,25 @@ mod samples {
             ]
         );
         assert_eq!(
-            findings(
-                "prelude.rs",
-                "pub use crate::web::reply::Reply;\npub use crate::Result;"
-            ),
+            findings("prelude.rs", "pub use crate::web::reply::Reply;\npub use crate::Result;"),
             Vec::<String>::new()
         );
-        assert_eq!(
-            findings("lib.rs", "pub use service::Service;\npub mod service;"),
-            Vec::<String>::new()
-        );
+        assert_eq!(findings("lib.rs", "pub use service::Service;\npub mod service;"), Vec::<String>::new());
     }
 
     #[test]
     fn what_has_a_place_stays_there() {
         let cases = [
-            (
-                "store/db/driver/sqlite.rs",
-                "store/db/save.rs",
-                "use rusqlite as sql;",
-                "only store/db/driver/ names",
-            ),
-            (
-                "web/server.rs",
-                "store/db/save.rs",
-                "fn f(x: axum::Router) {}",
-                "know nothing of HTTP",
-            ),
-            (
-                "base/clock.rs",
-                "web/server.rs",
-                "fn f() { jiff::Timestamp::now(); }",
-                "only base/clock.rs asks",
-            ),
+            ("store/db/driver/sqlite.rs", "store/db/save.rs", "use rusqlite as sql;", "only store/db/driver/ names"),
+            ("web/server.rs", "store/db/save.rs", "fn f(x: axum::Router) {}", "know nothing of HTTP"),
+            ("base/clock.rs", "web/server.rs", "fn f() { jiff::Timestamp::now(); }", "only base/clock.rs asks"),
             (
                 "base/clock.rs",
                 "feature/auth/model.rs",
                 "fn f() { std::time::SystemTime::now(); }",
                 "only base/clock.rs asks",
             ),
-            (
-                "base/id.rs",
-                "feature/auth/model.rs",
-                "fn f() { Uuid::new_v4(); }",
-                "make randomness",
-            ),
+            ("base/id.rs", "feature/auth/model.rs", "fn f() { Uuid::new_v4(); }", "make randomness"),
             (
                 "base/secret.rs",
                 "feature/auth/model.rs",
@@ -646,26 +484,15 @@ mod samples {
                 "use std::env;\nfn f() { env::var(\"X\"); }",
                 "only base/config.rs reads",
             ),
-            (
-                "testing/databases.rs",
-                "kernel.rs",
-                "use std::env::{self, var};",
-                "only base/config.rs reads",
-            ),
+            ("testing/databases.rs", "kernel.rs", "use std::env::{self, var};", "only base/config.rs reads"),
         ];
         for (right, wrong, text, rule) in cases {
             assert_eq!(findings(right, text), Vec::<String>::new(), "{right}");
             let found = findings(wrong, text);
-            assert!(
-                found.len() == 1 && found[0].contains(rule),
-                "{wrong}: {found:?}"
-            );
+            assert!(found.len() == 1 && found[0].contains(rule), "{wrong}: {found:?}");
         }
         assert_eq!(
-            findings(
-                "web/server.rs",
-                "fn f() { std::time::Instant::now(); std::env::args(); }"
-            ),
+            findings("web/server.rs", "fn f() { std::time::Instant::now(); std::env::args(); }"),
             Vec::<String>::new()
         );
     }
@@ -703,23 +530,13 @@ mod samples {
         ];
         let files = texts.map(|(path, _)| path.to_owned());
         let read = |path: &str| {
-            let text = texts
-                .iter()
-                .find(|(name, _)| *name == path)
-                .expect("a sample")
-                .1;
+            let text = texts.iter().find(|(name, _)| *name == path).expect("a sample").1;
             RustSource::read(text).expect("Rust")
         };
         let mut findings = Vec::new();
-        assert_eq!(
-            find_forgotten("t/", "main.rs", &files, &read, &mut findings),
-            6
-        );
-        let cure = |path, name| {
-            format!(
-                "t/{path}:1: never compiled; add `mod {name};` to the file of the module above it"
-            )
-        };
+        assert_eq!(find_forgotten("t/", "main.rs", &files, &read, &mut findings), 6);
+        let cure =
+            |path, name| format!("t/{path}:1: never compiled; add `mod {name};` to the file of the module above it");
         assert_eq!(findings, [cure("b/e.rs", "e"), cure("f.rs", "f")]);
     }
 
@@ -728,9 +545,6 @@ mod samples {
         assert_eq!(module_of("lib.rs"), Vec::<String>::new());
         assert_eq!(module_of("kernel.rs"), ["kernel"]);
         assert_eq!(module_of("store/db/mod.rs"), ["store", "db"]);
-        assert_eq!(
-            module_of("store/db/driver/sqlite.rs"),
-            ["store", "db", "driver", "sqlite"]
-        );
+        assert_eq!(module_of("store/db/driver/sqlite.rs"), ["store", "db", "driver", "sqlite"]);
     }
 }

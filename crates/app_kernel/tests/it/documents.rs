@@ -22,34 +22,19 @@ fn the_quick_start_in_the_readme_is_the_example_that_runs() {
 #[test]
 fn the_readme_lists_every_variable_with_its_default() {
     let row = |v: &app_kernel::base::config::Variable| {
-        format!(
-            "| `{}` | {} | {} |\n",
-            v.name,
-            v.default.replace('|', "\\|"),
-            v.meaning.replace('|', "\\|")
-        )
+        format!("| `{}` | {} | {} |\n", v.name, v.default.replace('|', "\\|"), v.meaning.replace('|', "\\|"))
     };
     let rows: String = VARIABLES.iter().map(row).collect();
     let table = format!("\n| Variable | Default | What it does |\n|---|---|---|\n{rows}\n");
-    keep(
-        README,
-        "<!-- variables -->\n",
-        "<!-- end of variables -->\n",
-        &table,
-    );
+    keep(README, "<!-- variables -->\n", "<!-- end of variables -->\n", &table);
 }
 
 #[test]
 fn the_change_log_has_a_section_for_what_is_not_released() {
     let log = repository::read("CHANGELOG.md");
-    let (_, unreleased) = log
-        .split_once("\n## Unreleased\n")
-        .expect("CHANGELOG.md has a section `## Unreleased`");
+    let (_, unreleased) = log.split_once("\n## Unreleased\n").expect("CHANGELOG.md has a section `## Unreleased`");
     let section = unreleased.split("\n## ").next().unwrap_or_default();
-    assert!(
-        section.contains("\n- "),
-        "CHANGELOG.md: say under `## Unreleased` what has changed for users"
-    );
+    assert!(section.contains("\n- "), "CHANGELOG.md: say under `## Unreleased` what has changed for users");
 }
 
 #[test]
@@ -70,9 +55,7 @@ fn links_between_documents_lead_somewhere() {
 
 #[test]
 fn no_document_or_script_names_a_path_of_one_machine() {
-    let files = ["md", "toml", "sh", "yml", "yaml"]
-        .map(|extension| repository::files("", extension))
-        .concat();
+    let files = ["md", "toml", "sh", "yml", "yaml"].map(|extension| repository::files("", extension)).concat();
     let scripts = ["test", ".ci/run"].map(str::to_owned);
     let mut found = Vec::new();
     for path in files.iter().chain(&scripts) {
@@ -80,27 +63,19 @@ fn no_document_or_script_names_a_path_of_one_machine() {
             // Whole path components, so that a route such as `/work/{id}` in prose would be found too: write another example.
             let homes = ["/work/", "/root/", "/home/", "/Users/", "/tmp/wt/"];
             if homes.iter().any(|home| {
-                text.match_indices(home)
-                    .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric()))
+                text.match_indices(home).any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric()))
             }) {
                 found.push(format!("{path}:{line}: {}", text.trim()));
             }
         }
     }
-    assert!(
-        found.is_empty(),
-        "paths of one machine:\n{}\n",
-        found.join("\n")
-    );
+    assert!(found.is_empty(), "paths of one machine:\n{}\n", found.join("\n"));
 }
 
 #[test]
 fn every_promise_that_a_test_names_is_in_the_table() {
     let table = repository::read("docs/promises.md");
-    let known: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
-        .collect();
+    let known: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).collect();
     let mut unknown = Vec::new();
     let mut named = 0;
     for path in repository::files("", "rs") {
@@ -117,11 +92,7 @@ fn every_promise_that_a_test_names_is_in_the_table() {
         }
     }
     assert!(named > 5, "only {named} promises found");
-    assert!(
-        unknown.is_empty(),
-        "unknown promises:\n{}\n",
-        unknown.join("\n")
-    );
+    assert!(unknown.is_empty(), "unknown promises:\n{}\n", unknown.join("\n"));
 }
 
 // --- how -----------------------------------------------------------------------------------------------------------------------------
@@ -130,33 +101,22 @@ fn every_promise_that_a_test_names_is_in_the_table() {
 fn keep(document: &str, start: &str, end: &str, wanted: &str) {
     // One at a time: two parts of the same document may be copied at once.
     static WRITING: Mutex<()> = Mutex::new(());
-    let _writing = WRITING
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let text = repository::read(document);
     let from = text.find(start).map(|at| at + start.len());
     let from = from.unwrap_or_else(|| panic!("{document} has no `{}`", start.trim()));
-    let length = text[from..].find(end).unwrap_or_else(|| {
-        panic!(
-            "{document} has no `{}` after `{}`",
-            end.trim(),
-            start.trim()
-        )
-    });
+    let length =
+        text[from..].find(end).unwrap_or_else(|| panic!("{document} has no `{}` after `{}`", end.trim(), start.trim()));
     let found = &text[from..from + length];
     if found == wanted {
         return;
     }
     if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
         let updated = format!("{}{wanted}{}", &text[..from], &text[from + length..]);
-        std::fs::write(repository::root().join(document), updated)
-            .expect("the document can be written");
+        std::fs::write(repository::root().join(document), updated).expect("the document can be written");
         return;
     }
-    let differs = found
-        .lines()
-        .zip(wanted.lines())
-        .find(|(found, wanted)| found != wanted);
+    let differs = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);
     panic!(
         "{document} does not say what the sources say, after `{}`: {differs:?}\nUPDATE_DOCUMENTS=1 ./test -- --test it documents copies them",
         start.trim()
@@ -176,10 +136,7 @@ fn relative_links(text: &str) -> Vec<(usize, String)> {
         }
         // Every second piece between backticks is code.
         let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
-        for (_, rest) in prose
-            .match_indices("](")
-            .map(|(at, mark)| (at, &prose[at + mark.len()..]))
-        {
+        for (_, rest) in prose.match_indices("](").map(|(at, mark)| (at, &prose[at + mark.len()..])) {
             let target = rest.split([')', ' ']).next().unwrap_or_default();
             if !target.contains("://") && !target.starts_with("mailto:") {
                 links.push((number, target.to_owned()));
@@ -191,28 +148,16 @@ fn relative_links(text: &str) -> Vec<(usize, String)> {
 
 /// Whether a link of this document leads to a file, and to a heading where it names one.
 fn follow(document: &str, target: &str) -> Result<(), String> {
-    let (file, heading) = target
-        .split_once('#')
-        .map_or((target, None), |(file, heading)| (file, Some(heading)));
-    let path = if file.is_empty() {
-        document.to_owned()
-    } else {
-        beside(document, file)
-    };
+    let (file, heading) = target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
+    let path = if file.is_empty() { document.to_owned() } else { beside(document, file) };
     if !repository::exists(&path) {
         return Err(format!("leads to {path}, which is not there"));
     }
     let Some(heading) = heading else {
         return Ok(());
     };
-    let has_heading = headings(&repository::read(&path))
-        .iter()
-        .any(|found| found == heading);
-    if has_heading {
-        Ok(())
-    } else {
-        Err(format!("leads to a heading that {path} does not have"))
-    }
+    let has_heading = headings(&repository::read(&path)).iter().any(|found| found == heading);
+    if has_heading { Ok(()) } else { Err(format!("leads to a heading that {path} does not have")) }
 }
 
 /// The path, from the root, of a file that this document names relative to itself.
@@ -231,10 +176,7 @@ fn beside(document: &str, file: &str) -> String {
 
 /// The headings as links name them: lower case, hyphens for spaces, letters and digits only.
 fn headings(text: &str) -> Vec<String> {
-    let titles = text
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| line.trim_start_matches('#').trim());
+    let titles = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let slug = |title: &str| {
         let kept = title
             .to_lowercase()
@@ -249,12 +191,8 @@ fn headings(text: &str) -> Vec<String> {
 #[test]
 fn links_are_found_in_prose_and_not_in_code() {
     let text = "See [a](b.md) and [c](../d.md#e-f \"title\").\n```\n[x](y.md)\n```\n`[x](y.md)` [g](https://h.example) [i](#j)\n";
-    let wanted = [(1, "b.md"), (1, "../d.md#e-f"), (5, "#j")]
-        .map(|(line, target)| (line, target.to_owned()));
+    let wanted = [(1, "b.md"), (1, "../d.md#e-f"), (5, "#j")].map(|(line, target)| (line, target.to_owned()));
     assert_eq!(relative_links(text), wanted);
-    assert_eq!(
-        beside("docs/decisions/README.md", "../promises.md"),
-        "docs/promises.md"
-    );
+    assert_eq!(beside("docs/decisions/README.md", "../promises.md"), "docs/promises.md");
     assert_eq!(headings("# A b: `c`\ntext\n## D-e\n"), ["a-b-c", "d-e"]);
 }

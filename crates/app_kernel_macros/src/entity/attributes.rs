@@ -29,17 +29,9 @@ impl Kind {
     fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Struct => &["table", "renamed_from", "index", "unique", "history"],
-            Kind::Field => &[
-                "index",
-                "unique",
-                "default",
-                "check",
-                "foreign_key",
-                "renamed_from",
-                "rename",
-                "secret",
-                "json",
-            ],
+            Kind::Field => {
+                &["index", "unique", "default", "check", "foreign_key", "renamed_from", "rename", "secret", "json"]
+            }
             Kind::Enum => &[],
             Kind::Variant => &["rename"],
         }
@@ -78,23 +70,18 @@ impl Place {
     }
 
     fn new(kind: Kind, word: &str, name: &Ident) -> Self {
-        Place {
-            subject: format!("{word} `{}`", name.unraw()),
-            kind,
-        }
+        Place { subject: format!("{word} `{}`", name.unraw()), kind }
     }
 
     /// Reads all `#[entity(..)]` of this place; what can't stand here is reported and left out.
     pub(super) fn read(&self, attributes: &[Attribute], errors: &mut Errors) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         for attribute in attributes.iter().filter(|a| a.path().is_ident("entity")) {
-            let parsed =
-                attribute.parse_args_with(Punctuated::<Entry, Token![,]>::parse_terminated);
+            let parsed = attribute.parse_args_with(Punctuated::<Entry, Token![,]>::parse_terminated);
             match parsed {
-                Ok(found) if found.is_empty() => errors.add(
-                    attribute,
-                    self.says("`#[entity()]` says nothing; take it away"),
-                ),
+                Ok(found) if found.is_empty() => {
+                    errors.add(attribute, self.says("`#[entity()]` says nothing; take it away"))
+                }
                 Ok(found) => {
                     for entry in found {
                         match self.problem(&entry, &entries) {
@@ -133,8 +120,8 @@ impl Place {
             let known = self.known();
             return format!("`{key}` belongs to {}; {known}", kind.described());
         }
-        let meant = nearest(key, self.kind.keys())
-            .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        let meant =
+            nearest(key, self.kind.keys()).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
         let stop = if meant.is_empty() { "; " } else { " " };
         format!("there is no key `{key}`{meant}{stop}{}", self.known())
     }
@@ -167,18 +154,14 @@ impl Parse for Entry {
         let argument = if input.peek(Token![=]) {
             input.parse::<Token![=]>()?;
             if input.is_empty() || input.peek(Token![,]) {
-                return Err(syn::Error::new(
-                    key.span(),
-                    format!("`{key} =` lacks its value"),
-                ));
+                return Err(syn::Error::new(key.span(), format!("`{key} =` lacks its value")));
             }
             Argument::Value(input.parse()?)
         } else if input.peek(syn::token::Paren) {
             let content;
             syn::parenthesized!(content in input);
             if content.peek(LitStr) {
-                let message =
-                    format!("`{key}(..)` names columns without quotes, such as {key}(a, b)");
+                let message = format!("`{key}(..)` names columns without quotes, such as {key}(a, b)");
                 return Err(syn::Error::new(content.span(), message));
             }
             let names = content.parse_terminated(Ident::parse_any, Token![,])?;
@@ -207,10 +190,7 @@ impl Entry {
                 }
                 _ => String::new(),
             };
-            errors.add(
-                &self.key,
-                place.says(format!("`{key}` stands alone here, without a value{hint}")),
-            );
+            errors.add(&self.key, place.says(format!("`{key}` stands alone here, without a value{hint}")));
         }
         alone
     }
@@ -220,38 +200,18 @@ impl Entry {
         match &self.argument {
             Argument::Value(value) => Some(value),
             _ => {
-                errors.add(
-                    &self.key,
-                    place.says(format!(
-                        "`{}` needs a value, such as {example}",
-                        self.name()
-                    )),
-                );
+                errors.add(&self.key, place.says(format!("`{}` needs a value, such as {example}", self.name())));
                 None
             }
         }
     }
 
     /// For a key with a text.
-    pub(super) fn text(
-        &self,
-        example: &str,
-        place: &Place,
-        errors: &mut Errors,
-    ) -> Option<&LitStr> {
+    pub(super) fn text(&self, example: &str, place: &Place, errors: &mut Errors) -> Option<&LitStr> {
         match self.value(example, place, errors)? {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => Some(text),
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
             other => {
-                errors.add(
-                    other,
-                    place.says(format!(
-                        "`{}` is a text in quotes, such as {example}",
-                        self.name()
-                    )),
-                );
+                errors.add(other, place.says(format!("`{}` is a text in quotes, such as {example}", self.name())));
                 None
             }
         }
@@ -260,18 +220,9 @@ impl Entry {
     /// For a key with true or false.
     pub(super) fn truth(&self, example: &str, place: &Place, errors: &mut Errors) -> Option<bool> {
         match self.value(example, place, errors)? {
-            Expr::Lit(ExprLit {
-                lit: Lit::Bool(truth),
-                ..
-            }) => Some(truth.value),
+            Expr::Lit(ExprLit { lit: Lit::Bool(truth), .. }) => Some(truth.value),
             other => {
-                errors.add(
-                    other,
-                    place.says(format!(
-                        "`{}` is true or false, such as {example}",
-                        self.name()
-                    )),
-                );
+                errors.add(other, place.says(format!("`{}` is true or false, such as {example}", self.name())));
                 None
             }
         }
@@ -283,7 +234,12 @@ impl Entry {
             Argument::Names(names) => Some(names),
             _ => {
                 let key = self.name();
-                errors.add(&self.key, place.says(format!("`{key}` names its columns here, such as {key}(a, b); over one column it stands at the field")));
+                errors.add(
+                    &self.key,
+                    place.says(format!(
+                        "`{key}` names its columns here, such as {key}(a, b); over one column it stands at the field"
+                    )),
+                );
                 None
             }
         }

@@ -9,7 +9,9 @@ pub(super) fn problem(condition: &str, columns: &[&str]) -> Option<String> {
         Err(problem) => return Some(problem),
     };
     if named.is_empty() {
-        return Some("`check` names no column; columns stand in brackets, such as [status] IN ('active', 'archived')".to_owned());
+        return Some(
+            "`check` names no column; columns stand in brackets, such as [status] IN ('active', 'archived')".to_owned(),
+        );
     }
     let known: Vec<&str> = columns.iter().copied().chain(AUTOMATIC).collect();
     let unknown = named.into_iter().find(|name| !known.contains(name))?;
@@ -33,14 +35,9 @@ fn bracketed(condition: &str) -> Result<Vec<&str>, String> {
         let after = &rest[start + 1..];
         rest = match rest.as_bytes()[start] {
             // A quote twice is the end of one text and the start of the next: the same to us.
-            b'\'' => {
-                past(after, '\'')
-                    .ok_or("a text in `check` does not end: a single quote is missing")?
-                    .1
-            }
+            b'\'' => past(after, '\'').ok_or("a text in `check` does not end: a single quote is missing")?.1,
             b'[' => {
-                let (name, rest) =
-                    past(after, ']').ok_or("a bracket in `check` does not close: ] is missing")?;
+                let (name, rest) = past(after, ']').ok_or("a bracket in `check` does not close: ] is missing")?;
                 named.push(name);
                 rest
             }
@@ -71,45 +68,24 @@ mod tests {
         let cases = [
             ("[status] IN ('a')", None),
             ("[updated_at] >= [created_at]", None),
-            (
-                "[stauts] = 'a'",
-                Some("there is no column `stauts`; did you mean `status`?"),
-            ),
+            ("[stauts] = 'a'", Some("there is no column `stauts`; did you mean `status`?")),
             (
                 "[color] = 'a'",
                 Some(
                     "there is no column `color`; there are status, size, id, created_at, updated_at, deleted_at, version",
                 ),
             ),
-            (
-                "[status = 'a'",
-                Some("a bracket in `check` does not close: ] is missing"),
-            ),
-            (
-                "status] = 'a'",
-                Some("a bracket in `check` does not open: [ is missing"),
-            ),
-            (
-                "[status] = 'a",
-                Some("a text in `check` does not end: a single quote is missing"),
-            ),
-            (
-                "[size] > ?",
-                Some("`check` has no parameters; write the value in place of ?"),
-            ),
+            ("[status = 'a'", Some("a bracket in `check` does not close: ] is missing")),
+            ("status] = 'a'", Some("a bracket in `check` does not open: [ is missing")),
+            ("[status] = 'a", Some("a text in `check` does not end: a single quote is missing")),
+            ("[size] > ?", Some("`check` has no parameters; write the value in place of ?")),
             (
                 "size > 0",
-                Some(
-                    "`check` names no column; columns stand in brackets, such as [status] IN ('active', 'archived')",
-                ),
+                Some("`check` names no column; columns stand in brackets, such as [status] IN ('active', 'archived')"),
             ),
         ];
         for (condition, expected) in cases {
-            assert_eq!(
-                problem(condition, &columns).as_deref(),
-                expected,
-                "{condition}"
-            );
+            assert_eq!(problem(condition, &columns).as_deref(), expected, "{condition}");
         }
     }
 }

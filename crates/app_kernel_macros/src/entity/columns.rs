@@ -82,16 +82,8 @@ impl<'a> Column<'a> {
                 self.default = default.and_then(|default| self.default(default, errors));
             }
             "check" => self.check = entry.text("check = \"[size] > 0\"", place, errors).cloned(),
-            "foreign_key" => {
-                self.foreign_key = entry
-                    .text("foreign_key = \"projects\"", place, errors)
-                    .cloned()
-            }
-            "renamed_from" => {
-                self.renamed_from = entry
-                    .text("renamed_from = \"old_name\"", place, errors)
-                    .cloned()
-            }
+            "foreign_key" => self.foreign_key = entry.text("foreign_key = \"projects\"", place, errors).cloned(),
+            "renamed_from" => self.renamed_from = entry.text("renamed_from = \"old_name\"", place, errors).cloned(),
             _ => {}
         }
     }
@@ -135,9 +127,7 @@ impl<'a> Column<'a> {
 
     fn renamed_from_problem(&self, old: &str, columns: &[&str]) -> Option<String> {
         if old == self.name {
-            return Some(format!(
-                "`renamed_from` names the column's present name `{old}`; it names the former one"
-            ));
+            return Some(format!("`renamed_from` names the column's present name `{old}`; it names the former one"));
         }
         if columns.contains(&old) || names::automatic(old).is_some() {
             return Some(format!(
@@ -152,16 +142,11 @@ impl<'a> Column<'a> {
         let entity = super::path();
         let name = &self.name;
         let ty = self.column_type();
-        let text =
-            |text: &str| quote!(::core::option::Option::Some(::std::borrow::Cow::Borrowed(#text)));
+        let text = |text: &str| quote!(::core::option::Option::Some(::std::borrow::Cow::Borrowed(#text)));
         let mut fields = vec![self.nullable(), self.secret()];
         fields.extend(self.index.is_some().then(|| quote!(index: true)));
         fields.extend(self.unique.is_some().then(|| quote!(unique: true)));
-        fields.extend(
-            self.default
-                .as_ref()
-                .map(|default| quote!(default: ::core::option::Option::Some(#default))),
-        );
+        fields.extend(self.default.as_ref().map(|default| quote!(default: ::core::option::Option::Some(#default))));
         fields.extend(self.check.as_ref().map(|check| {
             let check = text(&check.value());
             quote!(check: #check)
@@ -238,17 +223,9 @@ impl<'a> Column<'a> {
         }
         let column_type = quote!(::app_kernel::store::db::value::ColumnType);
         let (types, wanted, problem) = if foreign {
-            (
-                quote!(#column_type::Text | #column_type::Uuid),
-                true,
-                NO_FOREIGN_KEY,
-            )
+            (quote!(#column_type::Text | #column_type::Uuid), true, NO_FOREIGN_KEY)
         } else {
-            (
-                quote!(#column_type::Json | #column_type::Bytes),
-                false,
-                NO_INDEX,
-            )
+            (quote!(#column_type::Json | #column_type::Bytes), false, NO_INDEX)
         };
         let message = self.place.says(problem);
         let value = self.as_value();
@@ -317,9 +294,7 @@ const NO_FOREIGN_KEY: &str =
 fn foreign_key_problem(target: &str) -> Option<String> {
     let (table, column) = target.split_once('.').unwrap_or((target, "id"));
     if column != "id" {
-        return Some(format!(
-            "a foreign key points to the `id` of a row; write foreign_key = \"{table}\""
-        ));
+        return Some(format!("a foreign key points to the `id` of a row; write foreign_key = \"{table}\""));
     }
     names::form_problem(table, "table")
 }

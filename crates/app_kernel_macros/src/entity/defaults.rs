@@ -34,11 +34,7 @@ enum Known {
 }
 
 /// The code of a `Value`, or what is wrong as a sentence part. `says` makes a message of a problem that rustc finds.
-pub(super) fn expand(
-    default: &Expr,
-    ty: &FieldType,
-    says: impl Fn(&str) -> String,
-) -> Result<TokenStream, String> {
+pub(super) fn expand(default: &Expr, ty: &FieldType, says: impl Fn(&str) -> String) -> Result<TokenStream, String> {
     let given = given(default).ok_or_else(|| {
         "the default is a literal: a text, a number, true or false; anything else is for the code that saves".to_owned()
     })?;
@@ -69,17 +65,14 @@ pub(super) fn expand(
         (Known::Real, Given::Whole(number)) => Ok(of_type(quote!((#number) as #inner))),
         (Known::Whole(false), Given::Whole(number)) => Ok(of_type(quote!(#number))),
         (Known::Whole(true), Given::Whole(number)) => {
-            let too_large =
-                says("the default is larger than 2^63 - 1, the largest number that a column holds");
+            let too_large = says("the default is larger than 2^63 - 1, the largest number that a column holds");
             Ok(of_type(quote_spanned!(at=> {
                 let value: #inner = #number;
                 ::core::assert!(value as i128 <= i64::MAX as i128, #too_large);
                 value
             })))
         }
-        (known, Given::Text(text)) if known.is_text(text) => {
-            Ok(quote!(#entity::default_from_text::<#inner>(#text)))
-        }
+        (known, Given::Text(text)) if known.is_text(text) => Ok(quote!(#entity::default_from_text::<#inner>(#text))),
         (Known::Other, given) => Ok(other(given, ty, at, says)),
         (known, _) => Err(format!("the default of this type is {}", known.example())),
     }
@@ -96,12 +89,8 @@ fn given(default: &Expr) -> Option<Given<'_>> {
         },
         Expr::Group(group) => given(&group.expr),
         Expr::Paren(paren) => given(&paren.expr),
-        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => {
-            numbers(default, &unary.expr, &unary.expr)
-        }
-        Expr::Binary(binary) if is_arithmetic(&binary.op) => {
-            numbers(default, &binary.left, &binary.right)
-        }
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => numbers(default, &unary.expr, &unary.expr),
+        Expr::Binary(binary) if is_arithmetic(&binary.op) => numbers(default, &binary.left, &binary.right),
         _ => None,
     }
 }
@@ -118,13 +107,7 @@ fn numbers<'a>(whole: &'a Expr, left: &Expr, right: &Expr) -> Option<Given<'a>> 
 fn is_arithmetic(op: &BinOp) -> bool {
     matches!(
         op,
-        BinOp::Add(_)
-            | BinOp::Sub(_)
-            | BinOp::Mul(_)
-            | BinOp::Div(_)
-            | BinOp::Rem(_)
-            | BinOp::Shl(_)
-            | BinOp::Shr(_)
+        BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_) | BinOp::Shl(_) | BinOp::Shr(_)
     )
 }
 
@@ -198,48 +181,25 @@ fn json(given: &Given<'_>, shape: Shape) -> Result<TokenStream, String> {
 }
 
 /// A default whose type only rustc knows.
-fn other(
-    given: &Given<'_>,
-    ty: &FieldType,
-    at: Span,
-    says: impl Fn(&str) -> String,
-) -> TokenStream {
+fn other(given: &Given<'_>, ty: &FieldType, at: Span, says: impl Fn(&str) -> String) -> TokenStream {
     let inner = &ty.inner;
     let entity = super::path();
     let value = quote!(::app_kernel::store::db::value);
     let (column, default, word) = match given {
         Given::Text(text) => (quote!(Text), text_value(text), "a text"),
-        Given::Truth(truth) => (
-            quote!(Bool),
-            quote!(#value::Value::Bool(#truth)),
-            "true or false",
-        ),
-        Given::Whole(number) => (
-            quote!(Int),
-            quote!(#value::Value::Int(#number)),
-            "a whole number",
-        ),
-        Given::Real(number) => (
-            quote!(Float),
-            quote!(#value::Value::Float(#number)),
-            "a number with a point",
-        ),
+        Given::Truth(truth) => (quote!(Bool), quote!(#value::Value::Bool(#truth)), "true or false"),
+        Given::Whole(number) => (quote!(Int), quote!(#value::Value::Int(#number)), "a whole number"),
+        Given::Real(number) => (quote!(Float), quote!(#value::Value::Float(#number)), "a number with a point"),
     };
-    let wrong_type = says(&format!(
-        "the default is {word}, which this type is not stored as"
-    ));
+    let wrong_type = says(&format!("the default is {word}, which this type is not stored as"));
     let is_name = match given {
         Given::Text(text) => {
-            let no_variant = says(&format!(
-                "the default `{text}` is none of the names that this enum is stored as"
-            ));
+            let no_variant = says(&format!("the default `{text}` is none of the names that this enum is stored as"));
             quote_spanned!(at=> const _: () = ::core::assert!(#entity::is_one_of(<#inner as #entity::EntityValue>::NAMES, #text), #no_variant);)
         }
         _ => TokenStream::new(),
     };
-    let is_stored_so = quote!(
-        ::core::matches!(<#inner as #entity::EntityValue>::TYPE, #value::ColumnType::#column)
-    );
+    let is_stored_so = quote!(::core::matches!(<#inner as #entity::EntityValue>::TYPE, #value::ColumnType::#column));
     quote_spanned!(at=> {
         const _: () = ::core::assert!(#is_stored_so, #wrong_type);
         #is_name
@@ -250,14 +210,11 @@ fn other(
 /// Whether a text looks as a form does: `x` stands for a hexadecimal digit, `9` for a decimal one, the rest for itself.
 fn has_form(text: &str, form: &str) -> bool {
     text.len() == form.len()
-        && text
-            .bytes()
-            .zip(form.bytes())
-            .all(|(byte, form)| match form {
-                b'x' => byte.is_ascii_hexdigit(),
-                b'9' => byte.is_ascii_digit(),
-                form => byte == form,
-            })
+        && text.bytes().zip(form.bytes()).all(|(byte, form)| match form {
+            b'x' => byte.is_ascii_hexdigit(),
+            b'9' => byte.is_ascii_digit(),
+            form => byte == form,
+        })
 }
 
 fn is_digits(text: &str) -> bool {
@@ -274,8 +231,7 @@ fn is_date(text: &str) -> bool {
     let number = |range: std::ops::Range<usize>| text[range].parse::<u32>().unwrap_or(0);
     has_form(text, "9999-99-99") && {
         let (year, month, day) = (number(0..4), number(5..7), number(8..10));
-        let leap =
-            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let days = match month {
             2 => 28 + u32::from(leap),
             4 | 6 | 9 | 11 => 30,
@@ -317,44 +273,22 @@ mod tests {
             (
                 Known::Uuid,
                 &["019b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e"],
-                &[
-                    "019b6c3e5f3a7cc29d1e2f6a4b8c0d1e",
-                    "g19b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e",
-                ],
+                &["019b6c3e5f3a7cc29d1e2f6a4b8c0d1e", "g19b6c3e-5f3a-7cc2-9d1e-2f6a4b8c0d1e"],
             ),
             (
                 Known::Date,
                 &["2024-02-29", "0001-01-01", "9999-12-31"],
-                &[
-                    "2023-02-29",
-                    "1900-02-29",
-                    "2026-13-01",
-                    "2026-1-1",
-                    "0000-01-01",
-                    "2026-04-31",
-                ],
+                &["2023-02-29", "1900-02-29", "2026-13-01", "2026-1-1", "0000-01-01", "2026-04-31"],
             ),
             (
                 Known::Time,
                 &["00:00:00", "23:59:59.999999"],
-                &[
-                    "24:00:00",
-                    "12:60:00",
-                    "12:00:60",
-                    "12:00",
-                    "12:00:00.1234567",
-                    "12:00:00.",
-                ],
+                &["24:00:00", "12:60:00", "12:00:60", "12:00", "12:00:00.1234567", "12:00:00."],
             ),
             (
                 Known::Timestamp,
                 &["2026-01-30T12:00:00Z", "2026-01-30T12:00:00.5Z"],
-                &[
-                    "2026-01-30",
-                    "2026-01-30T12:00:00",
-                    "2026-01-30T12:00:00+01:00",
-                    "2026-02-30T12:00:00Z",
-                ],
+                &["2026-01-30", "2026-01-30T12:00:00", "2026-01-30T12:00:00+01:00", "2026-02-30T12:00:00Z"],
             ),
         ];
         for (known, good, bad) in cases {

@@ -23,10 +23,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataEnum) -> syn::Result<TokenS
     let place = Place::of_enum(&input.ident);
     place.read(&input.attrs, &mut errors);
     if data.variants.is_empty() {
-        errors.add(
-            &input.ident,
-            place.says("there are no variants, so there is nothing to store; write the first"),
-        );
+        errors.add(&input.ident, place.says("there are no variants, so there is nothing to store; write the first"));
     }
     let mut all: Vec<Name<'_>> = Vec::new();
     for variant in &data.variants {
@@ -55,10 +52,7 @@ fn name<'a>(variant: &'a Variant, before: &[Name<'_>], errors: &mut Errors) -> N
     if let Some(problem) = text_problem(&text, before) {
         errors.add(&tokens, place.says(problem));
     }
-    Name {
-        variant: ident,
-        text,
-    }
+    Name { variant: ident, text }
 }
 
 fn text_problem(text: &str, before: &[Name<'_>]) -> Option<String> {
@@ -70,13 +64,9 @@ fn text_problem(text: &str, before: &[Name<'_>]) -> Option<String> {
     }
     match text.chars().count() {
         0 => Some("the text it is stored as can't be empty".to_owned()),
-        1..=LONGEST if text.contains('\0') => {
-            Some("the text it is stored as can't hold a NUL".to_owned())
-        }
+        1..=LONGEST if text.contains('\0') => Some("the text it is stored as can't hold a NUL".to_owned()),
         1..=LONGEST => None,
-        long => Some(format!(
-            "the text it is stored as has {long} characters; {LONGEST} is the most"
-        )),
+        long => Some(format!("the text it is stored as has {long} characters; {LONGEST} is the most")),
     }
 }
 

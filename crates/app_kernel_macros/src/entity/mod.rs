@@ -26,10 +26,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         Data::Enum(data) => enums::expand(&input, data),
         Data::Union(data) => Err(syn::Error::new_spanned(
             data.union_token,
-            format!(
-                "`{}` is a union; an entity is a struct with named fields",
-                input.ident
-            ),
+            format!("`{}` is a union; an entity is a struct with named fields", input.ident),
         )),
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn snake_case(name: &str) -> String {
     for (i, &letter) in letters.iter().enumerate() {
         let before = i.checked_sub(1).map(|i| letters[i]);
         let after_word = before.is_some_and(|b| b.is_lowercase() || b.is_ascii_digit());
-        let ends_acronym = before.is_some_and(char::is_uppercase)
-            && letters.get(i + 1).is_some_and(|c| c.is_lowercase());
+        let ends_acronym =
+            before.is_some_and(char::is_uppercase) && letters.get(i + 1).is_some_and(|c| c.is_lowercase());
         if letter.is_uppercase() && (after_word || ends_acronym) {
             snake.push('_');
         }
@@ -62,9 +62,7 @@ pub(super) fn column_problem(name: &str, entity: &str) -> Option<String> {
         ));
     }
     if OF_POSTGRES.contains(&name) {
-        return Some(format!(
-            "PostgreSQL keeps a column `{name}` of its own in every table; choose another name"
-        ));
+        return Some(format!("PostgreSQL keeps a column `{name}` of its own in every table; choose another name"));
     }
     form_problem(name, "column")
 }
@@ -76,27 +74,18 @@ pub(super) fn table_problem(name: &str, of_kernel: bool) -> Option<String> {
         return Some(problem);
     }
     if lower.ends_with("_history") {
-        return Some(format!(
-            "`{name}` ends in `_history`, as the tables of versions do; choose another name"
-        ));
+        return Some(format!("`{name}` ends in `_history`, as the tables of versions do; choose another name"));
     }
     if lower.starts_with("sqlite_") {
-        return Some(format!(
-            "`{name}` starts with `sqlite_`, which SQLite keeps for itself; choose another name"
-        ));
+        return Some(format!("`{name}` starts with `sqlite_`, which SQLite keeps for itself; choose another name"));
     }
-    (lower.starts_with("kernel_") && !of_kernel).then(|| {
-        format!(
-            "`{name}` starts with `kernel_`, as the kernel's own tables do; choose another name"
-        )
-    })
+    (lower.starts_with("kernel_") && !of_kernel)
+        .then(|| format!("`{name}` starts with `kernel_`, as the kernel's own tables do; choose another name"))
 }
 
 /// The automatic column that a name would hide: databases don't all tell `ID` from `id`.
 pub(super) fn automatic(name: &str) -> Option<&'static str> {
-    AUTOMATIC
-        .into_iter()
-        .find(|automatic| name.eq_ignore_ascii_case(automatic))
+    AUTOMATIC.into_iter().find(|automatic| name.eq_ignore_ascii_case(automatic))
 }
 
 /// Why a text can't be a name of the database at all.
@@ -112,7 +101,9 @@ pub(super) fn form_problem(name: &str, what: &str) -> Option<String> {
     }
     (name.len() > LONGEST).then(|| {
         let len = name.len();
-        format!("`{name}` is too long for the name of a {what}: it has {len} letters, {LONGEST} fit all three databases")
+        format!(
+            "`{name}` is too long for the name of a {what}: it has {len} letters, {LONGEST} fit all three databases"
+        )
     })
 }
 
@@ -138,17 +129,9 @@ fn distance(from: &str, to: &str) -> usize {
                 (0, steps) | (steps, 0) => steps,
                 _ => {
                     let changed = cells[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
-                    let swaps =
-                        i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                    let swapped = if swaps {
-                        cells[i - 2][j - 2] + 1
-                    } else {
-                        usize::MAX
-                    };
-                    changed
-                        .min(swapped)
-                        .min(cells[i - 1][j] + 1)
-                        .min(cells[i][j - 1] + 1)
+                    let swaps = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                    let swapped = if swaps { cells[i - 2][j - 2] + 1 } else { usize::MAX };
+                    changed.min(swapped).min(cells[i - 1][j] + 1).min(cells[i][j - 1] + 1)
                 }
             };
         }

@@ -15,10 +15,7 @@ fn messages(input: &str) -> Vec<String> {
 
 /// Code as text, whatever spaces and last commas it was written with.
 fn text_of(code: &TokenStream) -> String {
-    code.to_string()
-        .replace([' ', '\n'], "")
-        .replace(",)", ")")
-        .replace(",}", "}")
+    code.to_string().replace([' ', '\n'], "").replace(",)", ")").replace(",}", "}")
 }
 
 fn check(cases: &[(&str, &[&str])]) {
@@ -51,10 +48,7 @@ fn an_entity_is_a_struct_with_named_fields_and_without_parameters() {
                 "struct `Widget`: an entity's fields have names, which become its columns; write struct Name { field: Type }",
             ],
         ),
-        (
-            "union Widget { a: u8 }",
-            &["`Widget` is a union; an entity is a struct with named fields"],
-        ),
+        ("union Widget { a: u8 }", &["`Widget` is a union; an entity is a struct with named fields"]),
         (
             "struct Widget<T> { a: T }",
             &[
@@ -92,14 +86,8 @@ fn a_key_that_is_not_known_gets_the_list_and_the_nearest() {
             "#[entity(table = \"x\")] a: String",
             "field `a`: `table` belongs to a struct; a field takes index, unique, default, check, foreign_key, renamed_from, rename, secret, json",
         ),
-        (
-            "#[entity(nullable)] a: String",
-            "field `a`: `nullable` is said by the type: use Option<T>",
-        ),
-        (
-            "#[entity(nullable = true)] a: String",
-            "field `a`: `nullable` is said by the type: use Option<T>",
-        ),
+        ("#[entity(nullable)] a: String", "field `a`: `nullable` is said by the type: use Option<T>"),
+        ("#[entity(nullable = true)] a: String", "field `a`: `nullable` is said by the type: use Option<T>"),
     ]);
     check(&[
         (
@@ -116,15 +104,11 @@ fn a_key_that_is_not_known_gets_the_list_and_the_nearest() {
         ),
         (
             "#[entity(rename_all = \"x\")] enum Color { Red }",
-            &[
-                "enum `Color`: there is no key `rename_all`; an enum takes no keys, its variants take `rename`",
-            ],
+            &["enum `Color`: there is no key `rename_all`; an enum takes no keys, its variants take `rename`"],
         ),
         (
             "enum Color { #[entity(name = \"r\")] Red }",
-            &[
-                "variant `Red`: there is no key `name`; did you mean `rename`? a variant takes `rename` only",
-            ],
+            &["variant `Red`: there is no key `name`; did you mean `rename`? a variant takes `rename` only"],
         ),
     ]);
 }
@@ -136,46 +120,19 @@ fn a_key_says_what_must_follow_it() {
             "#[entity(index = true)] a: String",
             "field `a`: `index` stands alone here, without a value; an index over several columns is said at the struct, as index(a, b)",
         ),
-        (
-            "#[entity(secret = true)] a: String",
-            "field `a`: `secret` stands alone here, without a value",
-        ),
-        (
-            "#[entity(default)] a: String",
-            "field `a`: `default` needs a value, such as default = \"blue\"",
-        ),
-        (
-            "#[entity(default = )] a: String",
-            "field `a`: `default =` lacks its value",
-        ),
-        (
-            "#[entity(check = 5)] a: String",
-            "field `a`: `check` is a text in quotes, such as check = \"[size] > 0\"",
-        ),
+        ("#[entity(secret = true)] a: String", "field `a`: `secret` stands alone here, without a value"),
+        ("#[entity(default)] a: String", "field `a`: `default` needs a value, such as default = \"blue\""),
+        ("#[entity(default = )] a: String", "field `a`: `default =` lacks its value"),
+        ("#[entity(check = 5)] a: String", "field `a`: `check` is a text in quotes, such as check = \"[size] > 0\""),
         (
             "#[entity(foreign_key = projects)] a: String",
             "field `a`: `foreign_key` is a text in quotes, such as foreign_key = \"projects\"",
         ),
-        (
-            "#[entity(index, unique, index)] a: String",
-            "field `a`: `index` stands here twice; keep one",
-        ),
-        (
-            "#[entity(index)] #[entity(index)] a: String",
-            "field `a`: `index` stands here twice; keep one",
-        ),
-        (
-            "#[entity()] a: String",
-            "field `a`: `#[entity()]` says nothing; take it away",
-        ),
-        (
-            "#[entity] a: String",
-            "field `a`: expected attribute arguments in parentheses: #[entity(...)]",
-        ),
-        (
-            "#[entity(index unique)] a: String",
-            "field `a`: expected `,`",
-        ),
+        ("#[entity(index, unique, index)] a: String", "field `a`: `index` stands here twice; keep one"),
+        ("#[entity(index)] #[entity(index)] a: String", "field `a`: `index` stands here twice; keep one"),
+        ("#[entity()] a: String", "field `a`: `#[entity()]` says nothing; take it away"),
+        ("#[entity] a: String", "field `a`: expected attribute arguments in parentheses: #[entity(...)]"),
+        ("#[entity(index unique)] a: String", "field `a`: expected `,`"),
     ]);
     check(&[
         (
@@ -192,8 +149,7 @@ fn a_key_says_what_must_follow_it() {
 #[test]
 fn names_are_checked_before_a_database_sees_them() {
     let long = "a".repeat(55);
-    let problem =
-        "can't be the name of a column: use letters a to z, digits and _, and no digit first";
+    let problem = "can't be the name of a column: use letters a to z, digits and _, and no digit first";
     check_field(&[
         (
             "id: String",
@@ -207,23 +163,11 @@ fn names_are_checked_before_a_database_sees_them() {
             "#[entity(rename = \"version\")] a: i64",
             "field `a`: the store keeps `version` in every table; leave this field out and find it on `Saved<Widget>`",
         ),
-        (
-            "xmin: i64",
-            "field `xmin`: PostgreSQL keeps a column `xmin` of its own in every table; choose another name",
-        ),
+        ("xmin: i64", "field `xmin`: PostgreSQL keeps a column `xmin` of its own in every table; choose another name"),
         ("größe: i64", &format!("field `größe`: `größe` {problem}")),
-        (
-            "#[entity(rename = \"a b\")] a: i64",
-            &format!("field `a`: `a b` {problem}"),
-        ),
-        (
-            "#[entity(rename = \"1st\")] a: i64",
-            &format!("field `a`: `1st` {problem}"),
-        ),
-        (
-            "#[entity(rename = \"\")] a: i64",
-            "field `a`: the name of a column can't be empty",
-        ),
+        ("#[entity(rename = \"a b\")] a: i64", &format!("field `a`: `a b` {problem}")),
+        ("#[entity(rename = \"1st\")] a: i64", &format!("field `a`: `1st` {problem}")),
+        ("#[entity(rename = \"\")] a: i64", "field `a`: the name of a column can't be empty"),
         (
             &format!("{long}: i64"),
             &format!(
@@ -250,10 +194,7 @@ fn names_are_checked_before_a_database_sees_them() {
                 "struct `Widget`: `Kernel_users` starts with `kernel_`, as the kernel's own tables do; choose another name",
             ],
         ),
-        (
-            "#[entity(kernel, table = \"kernel_users\")] struct Widget { a: String }",
-            &[],
-        ),
+        ("#[entity(kernel, table = \"kernel_users\")] struct Widget { a: String }", &[]),
         (
             "#[entity(table = \"widget_history\")] struct Widget { a: String }",
             &[
@@ -272,10 +213,7 @@ fn names_are_checked_before_a_database_sees_them() {
                 "field `title`: the column `name` is there already, of field `name`; columns must differ in more than case",
             ],
         ),
-        (
-            "struct Widget { r#type: String, order: i64, select: bool }",
-            &[],
-        ),
+        ("struct Widget { r#type: String, order: i64, select: bool }", &[]),
     ]);
 }
 
@@ -298,21 +236,15 @@ fn what_moves_here_must_be_gone_from_where_it_was() {
     check(&[
         (
             "struct Widget { #[entity(renamed_from = \"b\")] a: i64, b: i64 }",
-            &[
-                "field `a`: `renamed_from` names `b`, which is still a column; only a column that is gone can move here",
-            ],
+            &["field `a`: `renamed_from` names `b`, which is still a column; only a column that is gone can move here"],
         ),
         (
             "struct Widget { #[entity(renamed_from = \"c\")] a: i64, #[entity(renamed_from = \"c\")] b: i64 }",
-            &[
-                "field `b`: field `a` was renamed from `c` too; the values can move to one of them only",
-            ],
+            &["field `b`: field `a` was renamed from `c` too; the values can move to one of them only"],
         ),
         (
             "#[entity(renamed_from = \"widgets\")] struct Widget { a: i64 }",
-            &[
-                "struct `Widget`: `renamed_from` names the table's present name `widgets`; it names the former one",
-            ],
+            &["struct `Widget`: `renamed_from` names the table's present name `widgets`; it names the former one"],
         ),
     ]);
 }
@@ -320,26 +252,14 @@ fn what_moves_here_must_be_gone_from_where_it_was() {
 #[test]
 fn a_default_is_of_its_fields_type() {
     check_field(&[
-        (
-            "#[entity(default = 5)] a: String",
-            "field `a`: the default of this type is a text, such as \"blue\"",
-        ),
+        ("#[entity(default = 5)] a: String", "field `a`: the default of this type is a text, such as \"blue\""),
         (
             "#[entity(default = \"5\")] a: Option<u32>",
             "field `a`: the default of this type is a whole number, such as 0",
         ),
-        (
-            "#[entity(default = 0.5)] a: i64",
-            "field `a`: the default of this type is a whole number, such as 0",
-        ),
-        (
-            "#[entity(default = 1)] a: bool",
-            "field `a`: the default of this type is true or false",
-        ),
-        (
-            "#[entity(default = true)] a: f64",
-            "field `a`: the default of this type is a number, such as 0.5",
-        ),
+        ("#[entity(default = 0.5)] a: i64", "field `a`: the default of this type is a whole number, such as 0"),
+        ("#[entity(default = 1)] a: bool", "field `a`: the default of this type is true or false"),
+        ("#[entity(default = true)] a: f64", "field `a`: the default of this type is a number, such as 0.5"),
         (
             "#[entity(default = 0)] a: rust_decimal::Decimal",
             "field `a`: the default of this type is a decimal number of at most 28 digits as a text, such as \"0.50\"",
@@ -352,14 +272,8 @@ fn a_default_is_of_its_fields_type() {
             "#[entity(default = \"now\")] a: Timestamp",
             "field `a`: the default of this type is a time in UTC as a text, such as \"2026-01-30T12:00:00Z\"",
         ),
-        (
-            "#[entity(default = \"x\")] a: Vec<u8>",
-            "field `a`: bytes have no default; make the field an Option",
-        ),
-        (
-            "#[entity(default = \"{}\")] a: Vec<String>",
-            "field `a`: the default of a field stored as JSON is \"[]\"",
-        ),
+        ("#[entity(default = \"x\")] a: Vec<u8>", "field `a`: bytes have no default; make the field an Option"),
+        ("#[entity(default = \"{}\")] a: Vec<String>", "field `a`: the default of a field stored as JSON is \"[]\""),
         (
             "#[entity(default = \"[]\")] a: HashMap<String, u8>",
             "field `a`: the default of a field stored as JSON is \"{}\"",
@@ -417,10 +331,7 @@ fn a_check_names_columns_in_brackets() {
             "field `size`: there is no column `size`; there are weight, id, created_at, updated_at, deleted_at, version",
         ),
     ]);
-    check(&[(
-        "struct Widget { #[entity(check = \"[least] <= [most]\")] least: i64, most: i64 }",
-        &[],
-    )]);
+    check(&[("struct Widget { #[entity(check = \"[least] <= [most]\")] least: i64, most: i64 }", &[])]);
 }
 
 #[test]
@@ -430,10 +341,7 @@ fn a_foreign_key_points_to_the_id_of_a_table() {
             "#[entity(foreign_key = \"projects.slug\")] a: String",
             "field `a`: a foreign key points to the `id` of a row; write foreign_key = \"projects\"",
         ),
-        (
-            "#[entity(foreign_key = \"\")] a: String",
-            "field `a`: the name of a table can't be empty",
-        ),
+        ("#[entity(foreign_key = \"\")] a: String", "field `a`: the name of a table can't be empty"),
         (
             "#[entity(foreign_key = \"my projects\")] a: String",
             "field `a`: `my projects` can't be the name of a table: use letters a to z, digits and _, and no digit first",
@@ -457,10 +365,7 @@ fn an_index_names_columns_that_can_have_one() {
             "index(a, d)",
             "struct `Widget`: there is no column `d`; there are a, c, tags, id, created_at, updated_at, deleted_at, version",
         ),
-        (
-            "index(a, b)",
-            "struct `Widget`: the column of field `b` is `c`; an index names columns",
-        ),
+        ("index(a, b)", "struct `Widget`: the column of field `b` is `c`; an index names columns"),
         ("unique(a, a)", "struct `Widget`: the index names `a` twice"),
         (
             "index(a, tags)",
@@ -474,10 +379,7 @@ fn an_index_names_columns_that_can_have_one() {
             "index",
             "struct `Widget`: `index` names its columns here, such as index(a, b); over one column it stands at the field",
         ),
-        (
-            "index(\"a\", \"c\")",
-            "struct `Widget`: `index(..)` names columns without quotes, such as index(a, b)",
-        ),
+        ("index(\"a\", \"c\")", "struct `Widget`: `index(..)` names columns without quotes, such as index(a, b)"),
     ];
     for (attribute, expected) in cases {
         assert_eq!(messages(&at(attribute)), [expected], "{attribute}");
@@ -486,14 +388,8 @@ fn an_index_names_columns_that_can_have_one() {
         "#[entity(unique)] a: Vec<u8>",
         "field `a`: JSON and bytes can't have an index; store what is searched for in a column of its own",
     )]);
-    assert_eq!(
-        messages(&at("index(a, created_at), unique(a, c), index(c, a)")),
-        [""; 0]
-    );
-    check(&[(
-        "#[entity(index(r#type, order))] struct Widget { r#type: i64, order: i64 }",
-        &[],
-    )]);
+    assert_eq!(messages(&at("index(a, created_at), unique(a, c), index(c, a)")), [""; 0]);
+    check(&[("#[entity(index(r#type, order))] struct Widget { r#type: i64, order: i64 }", &[])]);
 }
 
 #[test]
@@ -520,19 +416,13 @@ fn a_type_that_would_not_come_back_as_it_was_is_refused() {
             "field `a`: a Secret within JSON would be stored as the text `[secret]`; give it a field of its own",
         ),
     ]);
-    check(&[(
-        "struct Widget { #[entity(json)] a: [u8; 16], b: (i64, String), c: [f64; 3], d: Option<Secret> }",
-        &[],
-    )]);
+    check(&[("struct Widget { #[entity(json)] a: [u8; 16], b: (i64, String), c: [f64; 3], d: Option<Secret> }", &[])]);
 }
 
 #[test]
 fn an_enum_has_variants_without_data_and_with_names_that_differ() {
     check(&[
-        (
-            "enum Color {}",
-            &["enum `Color`: there are no variants, so there is nothing to store; write the first"],
-        ),
+        ("enum Color {}", &["enum `Color`: there are no variants, so there is nothing to store; write the first"]),
         (
             "enum Color { Rgb(u8, u8, u8), Named { name: String }, None }",
             &[
@@ -542,29 +432,18 @@ fn an_enum_has_variants_without_data_and_with_names_that_differ() {
         ),
         (
             "enum Color { Red, #[entity(rename = \"red\")] Rouge }",
-            &[
-                "variant `Rouge`: variant `Red` is stored as `red` already; give one of them another name",
-            ],
+            &["variant `Rouge`: variant `Red` is stored as `red` already; give one of them another name"],
         ),
-        (
-            "enum Color { #[entity(rename = \"\")] Red }",
-            &["variant `Red`: the text it is stored as can't be empty"],
-        ),
+        ("enum Color { #[entity(rename = \"\")] Red }", &["variant `Red`: the text it is stored as can't be empty"]),
         (
             "enum Color { #[entity(rename = \"\\0\")] Red }",
             &["variant `Red`: the text it is stored as can't hold a NUL"],
         ),
         (
-            &format!(
-                "enum Color {{ #[entity(rename = \"{}\")] Red }}",
-                "r".repeat(256)
-            ),
+            &format!("enum Color {{ #[entity(rename = \"{}\")] Red }}", "r".repeat(256)),
             &["variant `Red`: the text it is stored as has 256 characters; 255 is the most"],
         ),
-        (
-            "enum Color { #[entity(rename)] Red }",
-            &["variant `Red`: `rename` needs a value, such as rename = \"name\""],
-        ),
+        ("enum Color { #[entity(rename)] Red }", &["variant `Red`: `rename` needs a value, such as rename = \"name\""]),
         (
             "enum Color<T> { Red }",
             &[

@@ -47,36 +47,18 @@ impl FieldType {
         let within = option_argument(ty);
         let inner = bare(within.unwrap_or(ty));
         if within.is_some() && option_argument(inner).is_some() {
-            return Err(
-                "`None` and `Some(None)` would both be stored as null; one Option is enough",
-            );
+            return Err("`None` and `Some(None)` would both be stored as null; one Option is enough");
         }
-        let storage = if json {
-            Storage::Json(Shape::Any)
-        } else {
-            storage(inner)?
-        };
+        let storage = if json { Storage::Json(Shape::Any) } else { storage(inner)? };
         if matches!(storage, Storage::Json(_)) && mentions_secret(inner.to_token_stream()) {
-            return Err(
-                "a Secret within JSON would be stored as the text `[secret]`; give it a field of its own",
-            );
+            return Err("a Secret within JSON would be stored as the text `[secret]`; give it a field of its own");
         }
-        Ok(FieldType {
-            whole: ty.clone(),
-            inner: inner.clone(),
-            optional: within.is_some(),
-            storage,
-        })
+        Ok(FieldType { whole: ty.clone(), inner: inner.clone(), optional: within.is_some(), storage })
     }
 
     /// A type that was reported, so that what names its field is not reported too.
     pub(super) fn unknown(ty: &Type) -> Self {
-        FieldType {
-            whole: ty.clone(),
-            inner: ty.clone(),
-            optional: false,
-            storage: Storage::Value,
-        }
+        FieldType { whole: ty.clone(), inner: ty.clone(), optional: false, storage: Storage::Value }
     }
 
     /// The type's name without its path: `Decimal` for `rust_decimal::Decimal`.
@@ -87,13 +69,11 @@ impl FieldType {
 
 fn storage(ty: &Type) -> Result<Storage, Problem> {
     match ty {
-        Type::Array(array) if is_u8(&array.elem) => Err(
-            "an array of u8 could be bytes or a list of numbers; use Vec<u8> for bytes, or mark the field `json`",
-        ),
-        Type::Array(_) | Type::Tuple(_) => Ok(Storage::Json(Shape::Any)),
-        Type::Reference(_) => {
-            Err("a row can't be read back into a reference; own the value, as in String or Vec<u8>")
+        Type::Array(array) if is_u8(&array.elem) => {
+            Err("an array of u8 could be bytes or a list of numbers; use Vec<u8> for bytes, or mark the field `json`")
         }
+        Type::Array(_) | Type::Tuple(_) => Ok(Storage::Json(Shape::Any)),
+        Type::Reference(_) => Err("a row can't be read back into a reference; own the value, as in String or Vec<u8>"),
         _ => Ok(last_segment(ty).map_or(Storage::Value, container)),
     }
 }
@@ -109,9 +89,7 @@ fn container(segment: &PathSegment) -> Storage {
 
 fn option_argument(ty: &Type) -> Option<&Type> {
     let segment = last_segment(bare(ty))?;
-    (segment.ident == "Option")
-        .then(|| only_argument(segment))
-        .flatten()
+    (segment.ident == "Option").then(|| only_argument(segment)).flatten()
 }
 
 fn only_argument(segment: &PathSegment) -> Option<&Type> {

@@ -82,11 +82,8 @@ impl Auth {
             display_name: name.unwrap_or_else(|| address.local_part().to_owned()),
             invite_token: wanted.invite_token,
         };
-        let (db, on_sign_up) = (self.db.with_caller(visit.caller.clone()), Arc::clone(&self.on_sign_up));
-        // Owned futures: the compiler can't see that those of an async closure, which borrow from it, may change threads.
-        let made: BoxFuture<'_, _> =
-            Box::pin(db.transaction(move |tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(&on_sign_up))));
-        made.await
+        let db = self.db.with_caller(visit.caller.clone());
+        db.transaction(|tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(&self.on_sign_up))).await
     }
 
     /// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.

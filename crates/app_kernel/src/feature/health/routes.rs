@@ -54,7 +54,10 @@ impl aide::OperationOutput for Readiness {
         context: &mut aide::generate::GenContext,
         operation: &mut aide::openapi::Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        [200, 503].into_iter().filter_map(|status| Some((Some(status), Self::operation_response(context, operation)?))).collect()
+        [200, 503]
+            .into_iter()
+            .filter_map(|status| Some((Some(status), Self::operation_response(context, operation)?)))
+            .collect()
     }
 }
 

@@ -105,7 +105,9 @@ pub(crate) async fn table_for(db: &Db, name: &str, row: &Map<String, Json>) -> R
 }
 
 fn check_name(db: &Db, name: &str) -> Result<()> {
-    let wrong = |problem: &str| Err(Error::invalid(format!("`{}` can't be an entity: {problem}", shortened(name))).code("bad_entity_name"));
+    let wrong = |problem: &str| {
+        Err(Error::invalid(format!("`{}` can't be an entity: {problem}", shortened(name))).code("bad_entity_name"))
+    };
     if !is_valid_name(name) {
         return wrong("names are letters, digits and underscores, do not start with a digit and have at most 54");
     }
@@ -140,7 +142,8 @@ fn new_columns(table: &Table, row: &Map<String, Json>) -> Result<Vec<ColumnDef>>
             ));
         }
         if let Some(other) = clash.into_iter().find(|other| other.eq_ignore_ascii_case(name)) {
-            return Err(Error::invalid("a field can't be stored").field(format!("/{name}"), format!("differs from `{other}` only in case")));
+            return Err(Error::invalid("a field can't be stored")
+                .field(format!("/{name}"), format!("differs from `{other}` only in case")));
         }
         let ty = match value {
             Json::Null => continue,
@@ -184,7 +187,10 @@ impl Operation for LookUp {
 /// The entity that a found table holds, where it is one.
 fn definition_of(name: &str, found: &FoundTable, dialect: &dyn Dialect) -> Option<EntityDef> {
     let is_ours = AUTOMATIC.iter().all(|automatic| found.columns.iter().any(|column| column.name == *automatic));
-    let own = found.columns.iter().filter(|column| !AUTOMATIC.contains(&column.name.as_str()) && column.name != super::dialect::ddl::LIVE);
+    let own = found
+        .columns
+        .iter()
+        .filter(|column| !AUTOMATIC.contains(&column.name.as_str()) && column.name != super::dialect::ddl::LIVE);
     is_ours.then(|| EntityDef {
         dynamic: true,
         columns: own

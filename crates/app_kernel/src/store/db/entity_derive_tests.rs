@@ -39,11 +39,7 @@ struct Project {
     name: String,
     #[entity(rename = "slug", renamed_from = "short_name")]
     short: Option<String>,
-    #[entity(
-        default = "on_hold",
-        index,
-        check = "[status] IN ('active', 'on_hold', 'finished')"
-    )]
+    #[entity(default = "on_hold", index, check = "[status] IN ('active', 'on_hold', 'finished')")]
     status: Status,
     last_status: Option<Status>,
     #[entity(foreign_key = "users.id")]
@@ -123,24 +119,15 @@ fn column(name: &'static str, ty: ColumnType) -> ColumnDef {
 }
 
 fn nullable(name: &'static str, ty: ColumnType) -> ColumnDef {
-    ColumnDef {
-        nullable: true,
-        ..column(name, ty)
-    }
+    ColumnDef { nullable: true, ..column(name, ty) }
 }
 
 fn with_default(name: &'static str, ty: ColumnType, default: impl Into<Value>) -> ColumnDef {
-    ColumnDef {
-        default: Some(default.into()),
-        ..column(name, ty)
-    }
+    ColumnDef { default: Some(default.into()), ..column(name, ty) }
 }
 
 fn id_of(table: &'static str) -> Option<ForeignKey> {
-    Some(ForeignKey {
-        table: table.into(),
-        column: "id".into(),
-    })
+    Some(ForeignKey { table: table.into(), column: "id".into() })
 }
 
 /// Promise: C1, C2
@@ -150,58 +137,28 @@ fn a_definition_says_what_the_struct_says() {
         table: "projects".into(),
         columns: vec![
             column("name", ColumnType::Text),
-            ColumnDef {
-                renamed_from: Some("short_name".into()),
-                ..nullable("slug", ColumnType::Text)
-            },
+            ColumnDef { renamed_from: Some("short_name".into()), ..nullable("slug", ColumnType::Text) },
             ColumnDef {
                 index: true,
                 check: Some("[status] IN ('active', 'on_hold', 'finished')".into()),
                 ..with_default("status", ColumnType::Text, "on_hold")
             },
             nullable("last_status", ColumnType::Text),
-            ColumnDef {
-                foreign_key: id_of("users"),
-                ..column("owner_id", ColumnType::Text)
-            },
-            ColumnDef {
-                foreign_key: id_of("projects"),
-                unique: true,
-                ..nullable("parent", ColumnType::Uuid)
-            },
+            ColumnDef { foreign_key: id_of("users"), ..column("owner_id", ColumnType::Text) },
+            ColumnDef { foreign_key: id_of("projects"), unique: true, ..nullable("parent", ColumnType::Uuid) },
             column("type", ColumnType::Bool),
             with_default("pause_secs", ColumnType::Int, 120),
             with_default("balance", ColumnType::Int, -1),
             with_default("most", ColumnType::Int, i64::MAX),
             with_default("weight", ColumnType::Float, 1.0),
-            ColumnDef {
-                default: Some(Value::Float(-1.5)),
-                ..nullable("slope", ColumnType::Float)
-            },
+            ColumnDef { default: Some(Value::Float(-1.5)), ..nullable("slope", ColumnType::Float) },
             with_default("price", ColumnType::Decimal, "0.5"),
             with_default("day", ColumnType::Date, Date::constant(2026, 1, 30)),
-            with_default(
-                "hour",
-                ColumnType::Time,
-                Time::constant(12, 30, 0, 500_000_000),
-            ),
-            with_default(
-                "due",
-                ColumnType::Timestamp,
-                Timestamp::constant(1_769_774_400, 0),
-            ),
-            ColumnDef {
-                secret: true,
-                ..column("key", ColumnType::Text)
-            },
-            ColumnDef {
-                secret: true,
-                ..nullable("old_key", ColumnType::Text)
-            },
-            ColumnDef {
-                secret: true,
-                ..column("note", ColumnType::Text)
-            },
+            with_default("hour", ColumnType::Time, Time::constant(12, 30, 0, 500_000_000)),
+            with_default("due", ColumnType::Timestamp, Timestamp::constant(1_769_774_400, 0)),
+            ColumnDef { secret: true, ..column("key", ColumnType::Text) },
+            ColumnDef { secret: true, ..nullable("old_key", ColumnType::Text) },
+            ColumnDef { secret: true, ..column("note", ColumnType::Text) },
             column("picture", ColumnType::Bytes),
             nullable("thumbnail", ColumnType::Bytes),
             with_default("tags", ColumnType::Json, json!([])),
@@ -209,20 +166,11 @@ fn a_definition_says_what_the_struct_says() {
             column("place", ColumnType::Json),
             column("anything", ColumnType::Json),
             with_default("settings", ColumnType::Json, json!({})),
-            ColumnDef {
-                secret: true,
-                ..nullable("old_settings", ColumnType::Json)
-            },
+            ColumnDef { secret: true, ..nullable("old_settings", ColumnType::Json) },
         ],
         indexes: vec![
-            IndexDef {
-                columns: vec!["owner_id".into(), "created_at".into()],
-                unique: false,
-            },
-            IndexDef {
-                columns: vec!["owner_id".into(), "slug".into()],
-                unique: true,
-            },
+            IndexDef { columns: vec!["owner_id".into(), "created_at".into()], unique: false },
+            IndexDef { columns: vec!["owner_id".into(), "slug".into()], unique: true },
         ],
         renamed_from: Some("plans".into()),
         history: false,
@@ -282,25 +230,17 @@ fn the_values_stand_in_the_order_of_the_columns() {
 
 #[test]
 fn a_value_that_no_column_holds_is_an_error_that_names_its_field() {
-    let too_large = Project {
-        most: u64::MAX,
-        ..project()
-    };
+    let too_large = Project { most: u64::MAX, ..project() };
     let error = too_large.to_values().expect_err("2^64 - 1 fits no column");
     assert_eq!(error.http_status(), 422);
-    assert_eq!(
-        error.to_string(),
-        "the entity can't be stored: /most is larger than 2^63 - 1"
-    );
+    assert_eq!(error.to_string(), "the entity can't be stored: /most is larger than 2^63 - 1");
 
     #[derive(Entity)]
     struct Odd {
         #[entity(json, rename = "odd_map")]
         map: Option<BTreeMap<Vec<u8>, u8>>,
     }
-    let odd = Odd {
-        map: Some(BTreeMap::from([(vec![1], 1)])),
-    };
+    let odd = Odd { map: Some(BTreeMap::from([(vec![1], 1)])) };
     let error = odd.to_values().expect_err("JSON has no keys but texts");
     assert_eq!(
         error.to_string(),
@@ -344,17 +284,7 @@ fn a_table_is_named_after_its_struct() {
     ]
     .map(|definition| &definition.table)
     .into();
-    assert_eq!(
-        names,
-        [
-            "widgets",
-            "categories",
-            "boxes",
-            "user_keys",
-            "http_statuses",
-            "tries"
-        ]
-    );
+    assert_eq!(names, ["widgets", "categories", "boxes", "user_keys", "http_statuses", "tries"]);
     assert_eq!(*Widget::definition(), EntityDef::new("widgets"));
     assert_eq!(Widget {}.to_values().expect("nothing to store").len(), 0);
 }
@@ -391,11 +321,7 @@ fn the_derive_does_not_depend_on_what_names_mean_where_it_stands() {
         None,
     }
 
-    let plain = Plain {
-        row: Option::None,
-        first: 1,
-        value: false,
-    };
+    let plain = Plain { row: Option::None, first: 1, value: false };
     use super::value::Value as Stored;
     assert_eq!(
         plain.to_values().expect("all of it can be stored"),

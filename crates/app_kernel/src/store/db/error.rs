@@ -60,9 +60,10 @@ impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         match error {
             DbError::Refused(error) => error,
-            DbError::Duplicate { ref constraint } => {
-                Error::conflict("another one with the same value exists").code("duplicate").fields(field_of(constraint, "is already taken")).cause(error)
-            }
+            DbError::Duplicate { ref constraint } => Error::conflict("another one with the same value exists")
+                .code("duplicate")
+                .fields(field_of(constraint, "is already taken"))
+                .cause(error),
             DbError::ForeignKey { ref constraint } => {
                 Error::conflict("a row that this refers to, or that refers to this, stands against it")
                     .code("foreign_key")
@@ -78,16 +79,18 @@ impl From<DbError> for Error {
                 Error::invalid("a required field is missing").field(format!("/{column}"), "is required").cause(error)
             }
             DbError::Unfit(_) => Error::invalid("a value does not fit its column").status(422).cause(error),
-            DbError::TryAgain(_) => {
-                Error::conflict("too many changes at once; try again").code("try_again").retry_after_secs(1).cause(error)
-            }
+            DbError::TryAgain(_) => Error::conflict("too many changes at once; try again")
+                .code("try_again")
+                .retry_after_secs(1)
+                .cause(error),
             DbError::Away(_) => Error::unavailable("the database is not reachable; try again soon")
                 .code("database_unavailable")
                 .retry_after_secs(AWAY_RETRY.as_secs() as u32)
                 .cause(error),
-            DbError::Full(_) => {
-                Error::unavailable("the server's disk is full; nothing was saved").code("disk_full").status(507).cause(error)
-            }
+            DbError::Full(_) => Error::unavailable("the server's disk is full; nothing was saved")
+                .code("disk_full")
+                .status(507)
+                .cause(error),
             DbError::Decode(_) => Error::internal("a stored row does not fit its type").cause(error),
             DbError::Other(_) => Error::internal("the database refused a statement").cause(error),
         }

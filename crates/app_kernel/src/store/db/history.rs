@@ -67,7 +67,8 @@ pub struct Version {
 
 /// Reads a row of a history table.
 pub(crate) fn read_version(row: &RowRef<'_>) -> Result<Version, DecodeError> {
-    let optional = |index| if row.is_null(index)? { Ok(None) } else { row.text(index).map(|text| Some(text.to_owned())) };
+    let optional =
+        |index| if row.is_null(index)? { Ok(None) } else { row.text(index).map(|text| Some(text.to_owned())) };
     Ok(Version {
         id: row.text(0)?.to_owned(),
         version: row.int(1)?,

@@ -47,7 +47,8 @@ pub(crate) async fn run(db: &Db, entities: &[EntityDef], reason: Reason) -> Resu
 
 /// What [`run`] would do.
 pub(crate) async fn plan_only(db: &Db, entities: &[EntityDef]) -> Result<Vec<String>> {
-    let migrate = Migrate { wanted: wanted(db, entities)?, reason: Reason::Start, at: db.shared.clock.now(), dry_run: true };
+    let migrate =
+        Migrate { wanted: wanted(db, entities)?, reason: Reason::Start, at: db.shared.clock.now(), dry_run: true };
     Ok(db.read(migrate).await?.statements)
 }
 
@@ -79,7 +80,10 @@ impl Operation for Migrate {
         // A look without the lock first: most starts find nothing to do, and need not wait for each other.
         let found = inspect(session, None).await?;
         if plan(&self.wanted, &found, session.dialect()).steps.is_empty() {
-            return Ok(Migration { statements: Vec::new(), notes: plan(&self.wanted, &found, session.dialect()).notes });
+            return Ok(Migration {
+                statements: Vec::new(),
+                notes: plan(&self.wanted, &found, session.dialect()).notes,
+            });
         }
         lock(session).await?;
         let result = self.migrate(session).await;
@@ -157,8 +161,13 @@ impl Migrate {
         }
         let sql = format!("INSERT INTO {} ({}) VALUES ({places})", quoted(MIGRATIONS, dialect), columns.join(", "));
         let text = statements.join(";\n") + ";";
-        let values =
-            [Value::Timestamp(self.at), Value::from(reason), dynamic_table, Value::Text(text), Value::from(env!("CARGO_PKG_VERSION"))];
+        let values = [
+            Value::Timestamp(self.at),
+            Value::from(reason),
+            dynamic_table,
+            Value::Text(text),
+            Value::from(env!("CARGO_PKG_VERSION")),
+        ];
         session.execute(&sql, &values).await.map(drop)
     }
 }
@@ -185,7 +194,8 @@ async fn lock(session: &mut Session<'_>) -> DbResult<()> {
         Backend::MySql => {
             let params = [Value::from(LOCK_NAME), Value::Int(LOCK_WAIT_SECS)];
             for _ in 0..LOCK_WAITS {
-                let got = session.query("SELECT GET_LOCK(CONCAT(?, '.', DATABASE()), ?)", &params, |row| row.int(0)).await?;
+                let got =
+                    session.query("SELECT GET_LOCK(CONCAT(?, '.', DATABASE()), ?)", &params, |row| row.int(0)).await?;
                 if got == [1] {
                     return Ok(());
                 }

@@ -34,7 +34,7 @@ pub use api::find::{Count, Find, Page};
 pub use api::get::{Get, History};
 pub use api::params::Params;
 pub use api::raw::{Execute, Query};
-pub use api::save::{Delete, Save, SaveRow, Savable};
+pub use api::save::{Delete, Savable, Save, SaveRow};
 pub use api::shape::{Shape, Typed, Untyped};
 pub use dialect::Backend;
 pub use driver::Options;
@@ -143,7 +143,8 @@ impl Db {
     /// # Errors
     /// `Unavailable` where it does not.
     pub async fn ping(&self) -> Result<()> {
-        let ping = ops::read::Select { sql: "SELECT 1".into(), params: Vec::new(), read: |row: &row::RowRef<'_>| row.int(0) };
+        let ping =
+            ops::read::Select { sql: "SELECT 1".into(), params: Vec::new(), read: |row: &row::RowRef<'_>| row.int(0) };
         self.read(ping).await.map(drop)
     }
 

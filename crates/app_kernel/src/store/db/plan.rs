@@ -36,7 +36,9 @@ impl Step {
     /// The table that must be empty for this to be possible, with the column that it lacks a value for.
     pub(crate) fn needs_no_rows(&self) -> Option<(&str, &str)> {
         match self {
-            Step::AddColumn(table, column) if !column.nullable && column.default.is_none() => Some((&table.name, &column.name)),
+            Step::AddColumn(table, column) if !column.nullable && column.default.is_none() => {
+                Some((&table.name, &column.name))
+            }
             _ => None,
         }
     }
@@ -55,7 +57,9 @@ pub(crate) fn plan(wanted: &[TableDef], found: &Found, dialect: &dyn Dialect) ->
         // SQLite takes foreign keys only while a table is made.
         if dialect.backend() != Backend::Sqlite {
             let is_new = |key: &&TableForeignKey| !found.is_some_and(|found| found.foreign_keys.contains(&key.name));
-            foreign_keys.extend(table.foreign_keys.iter().filter(is_new).map(|key| Step::AddForeignKey(table.clone(), key.clone())));
+            foreign_keys.extend(
+                table.foreign_keys.iter().filter(is_new).map(|key| Step::AddForeignKey(table.clone(), key.clone())),
+            );
         }
     }
     plan.steps.extend(foreign_keys);
@@ -66,7 +70,9 @@ fn plan_table(table: &TableDef, found: &FoundTable, dialect: &dyn Dialect, plan:
     for column in &table.columns {
         match found.columns.iter().find(|there| there.name == column.name) {
             None => plan.steps.push(Step::AddColumn(table.clone(), column.clone())),
-            Some(there) if dialect.meaning_of(&there.sql_type) != dialect.meaning_of(&catalogue_type(column, dialect)) => {
+            Some(there)
+                if dialect.meaning_of(&there.sql_type) != dialect.meaning_of(&catalogue_type(column, dialect)) =>
+            {
                 plan.notes.push(format!(
                     "`{}.{}` is `{}` in the database and {} in the code; it stays as it is",
                     table.name,
@@ -81,7 +87,8 @@ fn plan_table(table: &TableDef, found: &FoundTable, dialect: &dyn Dialect, plan:
     for there in &found.columns {
         let is_known = there.name == ddl::LIVE || table.columns.iter().any(|column| column.name == there.name);
         if !is_known {
-            plan.notes.push(format!("`{}.{}` is in the database and not in the code; it stays", table.name, there.name));
+            plan.notes
+                .push(format!("`{}.{}` is in the database and not in the code; it stays", table.name, there.name));
         }
     }
     for index in table.indexes.iter().filter(|index| !found.indexes.contains(&index.name)) {
@@ -156,22 +163,32 @@ mod tests {
         let name = ColumnDef { index: true, ..ColumnDef::new("name", ColumnType::Text) };
         let after = widgets(vec![name, budget]);
         let dialects: [(&dyn Dialect, [&str; 2]); 3] = [
-            (&Sqlite, [
-                "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" REAL NOT NULL DEFAULT 0.0",
-                "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
-            ]),
-            (&Postgres, [
-                "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" DOUBLE PRECISION NOT NULL DEFAULT 0.0",
-                "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
-            ]),
-            (&MySql, [
-                "ALTER TABLE `widgets` ADD COLUMN `budget` DOUBLE NOT NULL DEFAULT (0.0)",
-                "CREATE INDEX `ix.widgets.name` ON `widgets` (`name`)",
-            ]),
+            (
+                &Sqlite,
+                [
+                    "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" REAL NOT NULL DEFAULT 0.0",
+                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
+                ],
+            ),
+            (
+                &Postgres,
+                [
+                    "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" DOUBLE PRECISION NOT NULL DEFAULT 0.0",
+                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
+                ],
+            ),
+            (
+                &MySql,
+                [
+                    "ALTER TABLE `widgets` ADD COLUMN `budget` DOUBLE NOT NULL DEFAULT (0.0)",
+                    "CREATE INDEX `ix.widgets.name` ON `widgets` (`name`)",
+                ],
+            ),
         ];
         for (dialect, wanted_sql) in dialects {
             let there = tables_of(&before, dialect).expect("tables");
-            let found = Found { tables: there.iter().map(|table| (table.name.clone(), found(table, dialect))).collect() };
+            let found =
+                Found { tables: there.iter().map(|table| (table.name.clone(), found(table, dialect))).collect() };
             let plan = plan(&tables_of(&after, dialect).expect("tables"), &found, dialect);
             let sql: Vec<String> = plan.steps.iter().flat_map(|step| step.sql(dialect)).collect();
             assert_eq!(sql, wanted_sql);
@@ -185,7 +202,8 @@ mod tests {
         for dialect in [&Sqlite as &dyn Dialect, &Postgres, &MySql] {
             let mut wanted = tables_of(&entity, dialect).expect("tables");
             wanted.extend(kernel_tables());
-            let there = Found { tables: wanted.iter().map(|table| (table.name.clone(), found(table, dialect))).collect() };
+            let there =
+                Found { tables: wanted.iter().map(|table| (table.name.clone(), found(table, dialect))).collect() };
             assert_eq!(plan(&wanted, &there, dialect), Plan::default(), "{dialect:?}");
         }
     }
@@ -195,13 +213,21 @@ mod tests {
         let wanted = tables_of(&widgets(vec![ColumnDef::new("size", ColumnType::Int)]), &Sqlite).expect("tables");
         let mut there = found(&wanted[0], &Sqlite);
         there.columns[1].sql_type = "text".to_owned();
-        there.columns.push(FoundColumn { name: "old".into(), sql_type: "text".into(), nullable: true, has_default: false });
+        there.columns.push(FoundColumn {
+            name: "old".into(),
+            sql_type: "text".into(),
+            nullable: true,
+            has_default: false,
+        });
         let found = Found { tables: [("widgets".to_owned(), there)].into() };
         let plan = plan(&wanted[..1], &found, &Sqlite);
         assert_eq!(plan.steps, []);
-        assert_eq!(plan.notes, [
-            "`widgets.size` is `text` in the database and a whole number of 64 bits in the code; it stays as it is",
-            "`widgets.old` is in the database and not in the code; it stays",
-        ]);
+        assert_eq!(
+            plan.notes,
+            [
+                "`widgets.size` is `text` in the database and a whole number of 64 bits in the code; it stays as it is",
+                "`widgets.old` is in the database and not in the code; it stays",
+            ]
+        );
     }
 }

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use super::dialect::Dialect;
-use super::entity::{self, AUTOMATIC, CREATED_AT, ColumnDef, DELETED_AT, EntityDef, ForeignKey, ID, UPDATED_AT, VERSION, is_valid_name};
+use super::entity::{
+    self, AUTOMATIC, CREATED_AT, ColumnDef, DELETED_AT, EntityDef, ForeignKey, ID, UPDATED_AT, VERSION, is_valid_name,
+};
 use super::filter;
 use super::value::{ColumnType, Value};
 use crate::base::error::{Error, Result};
@@ -108,7 +110,10 @@ fn check_declaration(entity: &EntityDef) -> Result<()> {
     for (i, column) in entity.columns.iter().enumerate() {
         let is_same = |name: &str| name.eq_ignore_ascii_case(&column.name);
         if AUTOMATIC.iter().any(|name| is_same(name)) || entity.columns[..i].iter().any(|other| is_same(&other.name)) {
-            return Err(Error::invalid(format!("the entity `{}` has two columns called `{}`", entity.table, column.name)));
+            return Err(Error::invalid(format!(
+                "the entity `{}` has two columns called `{}`",
+                entity.table, column.name
+            )));
         }
     }
     Ok(())
@@ -167,7 +172,11 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
 
 fn index_of(table: &str, index: entity::IndexDef) -> TableIndex {
     let kind = if index.unique { "uq" } else { "ix" };
-    TableIndex { name: constraint_name(kind, table, &index.columns.join("+")), columns: index.columns, unique: index.unique }
+    TableIndex {
+        name: constraint_name(kind, table, &index.columns.join("+")),
+        columns: index.columns,
+        unique: index.unique,
+    }
 }
 
 /// One row for each version of each entity. The version's row is kept as JSON, so that a change of the schema leaves the past alone.
@@ -276,6 +285,9 @@ mod tests {
         let project_id = ColumnDef { foreign_key: Some(key), ..ColumnDef::new("project_id", ColumnType::Text) };
         let services = EntityDef { columns: vec![project_id], ..EntityDef::new("services") };
         let message = check_declarations(&[&services]).expect_err("no projects").to_string();
-        assert_eq!(message, "`services.project_id` refers to `projects`, which is not declared; add .entity::<..>() for it");
+        assert_eq!(
+            message,
+            "`services.project_id` refers to `projects`, which is not declared; add .entity::<..>() for it"
+        );
     }
 }

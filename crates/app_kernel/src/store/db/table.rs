@@ -35,7 +35,9 @@ pub(crate) struct Statements {
     pub(crate) lock: Arc<str>,
     /// One row: all columns in order.
     pub(crate) insert: String,
-    /// All own columns, `updated_at`, `deleted_at`, `version`, then the id.
+    /// `INSERT INTO table (columns)`, for the values of several rows to follow; the same for versions and changes.
+    pub(crate) insert_into: [String; 3],
+    /// All own columns, `updated_at`, `deleted_at`, `version`, then the id and the version that the row still has to have.
     pub(crate) update: String,
     /// By id.
     pub(crate) delete: String,
@@ -54,7 +56,8 @@ pub(crate) struct Statements {
 }
 
 /// What a version's row is read as.
-pub(crate) const HISTORY_COLUMNS: [&str; 7] = [ID, VERSION, "operation", "recorded_at", "user_id", "request_id", "data"];
+pub(crate) const HISTORY_COLUMNS: [&str; 7] =
+    [ID, VERSION, "operation", "recorded_at", "user_id", "request_id", "data"];
 const CHANGE_COLUMNS: [&str; 9] = [
     "entity",
     "entity_id",
@@ -128,7 +131,8 @@ impl Statements {
         let select = format!("SELECT {} FROM {table}", list(&names));
         let get = format!("{select} WHERE {id} = {}", place(1));
         let lock = if dialect.backend() == Backend::Sqlite { get.clone() } else { format!("{get} FOR UPDATE") };
-        let insert = format!("INSERT INTO {table} ({}) VALUES ({})", list(&names), places(1, names.len()));
+        let rows_into = format!("INSERT INTO {table} ({})", list(&names));
+        let insert = format!("{rows_into} VALUES ({})", places(1, names.len()));
         // All but the id and created_at, which never change.
         let changing: Vec<&str> = names.iter().copied().filter(|name| *name != ID && *name != CREATED_AT).collect();
         let mut set = String::new();
@@ -136,19 +140,27 @@ impl Statements {
             let comma = if i == 0 { "" } else { ", " };
             let _ = write!(set, "{comma}{} = {}", quoted(name, dialect), place(i + 1));
         }
-        let update = format!("UPDATE {table} SET {set} WHERE {id} = {}", place(changing.len() + 1));
+        let id_at = changing.len() + 1;
+        let version = quoted(VERSION, dialect);
+        let update =
+            format!("UPDATE {table} SET {set} WHERE {id} = {} AND {version} = {}", place(id_at), place(id_at + 1));
         let history_into = format!("INSERT INTO {history} ({})", list(&HISTORY_COLUMNS));
         let changes_into = format!("INSERT INTO {changes} ({})", list(&CHANGE_COLUMNS));
 
-        // The row's statement, and with it the version and the change; parameters that are told twice are bound once.
+        // PostgreSQL: the row's statement, and with it the version and the change, where the row was written.
+        // Parameters that are told twice are bound once; behind a SELECT they have no type of their own.
         let with_trail = |row: &str, id_at: usize, version_at: usize, first: usize| {
-            let [operation, time, user, request, data, caller, workspace] = std::array::from_fn(|i| place(first + i));
-            let (id_at, version_at) = (place(id_at), place(version_at));
+            let typed = |number: usize, ty: &str| format!("CAST({} AS {ty})", place(number));
+            let [id, version] = [typed(id_at, "TEXT"), typed(version_at, "BIGINT")];
+            let [operation, time] = [typed(first, "TEXT"), typed(first + 1, "TIMESTAMPTZ")];
+            let [user, request, data] = [typed(first + 2, "TEXT"), typed(first + 3, "TEXT"), typed(first + 4, "JSON")];
+            let [caller, workspace] = [typed(first + 5, "TEXT"), typed(first + 6, "TEXT")];
             let mut entity = String::new();
             dialect.text_literal(&def.table, &mut entity);
             format!(
-                "WITH r AS ({row}), h AS ({history_into} VALUES ({id_at}, {version_at}, {operation}, {time}, {user}, {request}, {data})) \
-                 {changes_into} VALUES ({entity}, {id_at}, {version_at}, {operation}, {time}, {caller}, {user}, {workspace}, {request})"
+                "WITH r AS ({row} RETURNING 1), \
+                 h AS ({history_into} SELECT {id}, {version}, {operation}, {time}, {user}, {request}, {data} FROM r) \
+                 {changes_into} SELECT {entity}, {id}, {version}, {operation}, {time}, {caller}, {user}, {workspace}, {request} FROM r"
             )
         };
         let is_postgres = dialect.backend() == Backend::Postgres && def.history;
@@ -158,13 +170,13 @@ impl Statements {
             get: get.into(),
             lock: lock.into(),
             insert_all: is_postgres.then(|| with_trail(&insert, 1, names.len(), names.len() + 1)),
-            update_all: is_postgres
-                .then(|| with_trail(&update, changing.len() + 1, changing.len(), changing.len() + 2)),
+            update_all: is_postgres.then(|| with_trail(&update, id_at, changing.len(), id_at + 2)),
             insert,
             update,
             delete: format!("DELETE FROM {table} WHERE {id} = {}", place(1)),
             insert_history: format!("{history_into} VALUES ({})", places(1, HISTORY_COLUMNS.len())),
             insert_change: format!("{changes_into} VALUES ({})", places(1, CHANGE_COLUMNS.len())),
+            insert_into: [rows_into, history_into, changes_into],
             history: format!(
                 "SELECT {history_list} FROM {history} WHERE {id} = {} ORDER BY {} DESC LIMIT {} OFFSET {}",
                 place(1),

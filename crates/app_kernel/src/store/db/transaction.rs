@@ -20,7 +20,9 @@ enum State {
     /// An operation is at work. Seen by others only if its future was dropped half-way, which rolled the transaction back.
     Busy,
     /// A statement failed: nothing more can be done but to roll back, which was done.
-    Failed { try_again: bool },
+    Failed {
+        try_again: bool,
+    },
     /// A table or a column is missing; it is made outside, then the transaction runs again.
     Missing(Missing),
     Ended,
@@ -66,8 +68,12 @@ impl Held {
 
 fn refusal_of(state: &State) -> Error {
     match state {
-        State::Failed { .. } => Error::conflict("an earlier statement of this transaction failed, so it was rolled back"),
-        State::Missing(_) => Error::conflict("this transaction starts again, once a table or column that it lacks is made"),
+        State::Failed { .. } => {
+            Error::conflict("an earlier statement of this transaction failed, so it was rolled back")
+        }
+        State::Missing(_) => {
+            Error::conflict("this transaction starts again, once a table or column that it lacks is made")
+        }
         State::Busy => Error::conflict("an operation of this transaction was given up half-way, so it was rolled back"),
         State::Ended | State::Open(_) => Error::internal("this transaction has ended; its handle must not be kept"),
     }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_refused_without_showing_the_rest() {
-        let message = DatabaseUrl::parse(&Secret::new("mongodb://u:hunter2@h/db")).expect_err("no such database").to_string();
+        let message =
+            DatabaseUrl::parse(&Secret::new("mongodb://u:hunter2@h/db")).expect_err("no such database").to_string();
         assert_eq!(
             message,
             "DATABASE_URL has the scheme `mongodb`; it must be sqlite, postgres or mysql. Example: sqlite:///./data/app.db"

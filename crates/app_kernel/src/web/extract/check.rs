@@ -29,34 +29,20 @@ pub(crate) struct Schema(Value);
 impl Schema {
     /// The schema of `T`, made once.
     pub(crate) fn of<T: JsonSchema>() -> Arc<Schema> {
-        static KNOWN: LazyLock<RwLock<HashMap<Cow<'static, str>, Arc<Schema>>>> =
-            LazyLock::new(RwLock::default);
+        static KNOWN: LazyLock<RwLock<HashMap<Cow<'static, str>, Arc<Schema>>>> = LazyLock::new(RwLock::default);
         let id = T::schema_id();
-        if let Some(schema) = KNOWN
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-        {
+        if let Some(schema) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Arc::clone(schema);
         }
-        let generator = SchemaSettings::draft2020_12()
-            .for_deserialize()
-            .into_generator();
+        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
         let schema = Arc::new(Schema(generator.into_root_schema_for::<T>().to_value()));
-        KNOWN
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, Arc::clone(&schema));
+        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&schema));
         schema
     }
 
     /// Everything that is wrong with `value`; nothing where the schema has no objection.
     pub(crate) fn faults(&self, value: &Value) -> Vec<FieldError> {
-        let mut check = Check {
-            root: &self.0,
-            steps: 0,
-            depth: 0,
-        };
+        let mut check = Check { root: &self.0, steps: 0, depth: 0 };
         let mut faults = Vec::new();
         check.value(&self.0, value, &mut String::new(), &mut faults);
         if check.steps >= MAX_STEPS {
@@ -67,10 +53,7 @@ impl Schema {
 
     /// The schema itself.
     pub(crate) fn root(&self) -> SchemaAt<'_> {
-        SchemaAt {
-            root: &self.0,
-            node: &self.0,
-        }
+        SchemaAt { root: &self.0, node: &self.0 }
     }
 }
 
@@ -94,19 +77,10 @@ impl<'a> SchemaAt<'a> {
                 break;
             }
             views.push(place);
-            let target = place
-                .node
-                .get("$ref")
-                .and_then(Value::as_str)
-                .and_then(|to| resolve(self.root, to));
+            let target = place.node.get("$ref").and_then(Value::as_str).and_then(|to| resolve(self.root, to));
             open.extend(target.map(|node| self.at(node)));
             for word in ["allOf", "anyOf", "oneOf"] {
-                let branches = place
-                    .node
-                    .get(word)
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten();
+                let branches = place.node.get(word).and_then(Value::as_array).into_iter().flatten();
                 open.extend(branches.rev().map(|node| self.at(node)));
             }
         }
@@ -115,12 +89,8 @@ impl<'a> SchemaAt<'a> {
 
     /// The property of this name, or else the one that only differs in case, `_` and `-` (a field that serde renames).
     pub(crate) fn property(self, name: &str) -> Option<(&'a str, SchemaAt<'a>)> {
-        let properties = || {
-            self.views()
-                .into_iter()
-                .filter_map(|view| view.node.get("properties")?.as_object())
-                .flatten()
-        };
+        let properties =
+            || self.views().into_iter().filter_map(|view| view.node.get("properties")?.as_object()).flatten();
         let found = properties().find(|(key, _)| *key == name).or_else(|| {
             let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
             let wanted = plain(name);
@@ -131,23 +101,13 @@ impl<'a> SchemaAt<'a> {
 
     /// What values of a map hold.
     pub(crate) fn map_value(self) -> Option<SchemaAt<'a>> {
-        let node = |view: SchemaAt<'a>| {
-            view.node
-                .get("additionalProperties")
-                .filter(|node| node.is_object())
-        };
-        self.views()
-            .into_iter()
-            .find_map(node)
-            .map(|node| self.at(node))
+        let node = |view: SchemaAt<'a>| view.node.get("additionalProperties").filter(|node| node.is_object());
+        self.views().into_iter().find_map(node).map(|node| self.at(node))
     }
 
     /// What the elements of a list hold.
     pub(crate) fn element(self) -> Option<SchemaAt<'a>> {
-        self.views()
-            .into_iter()
-            .find_map(|view| view.node.get("items"))
-            .map(|node| self.at(node))
+        self.views().into_iter().find_map(|view| view.node.get("items")).map(|node| self.at(node))
     }
 
     /// Whether a value of this JSON type may stand here.
@@ -157,11 +117,7 @@ impl<'a> SchemaAt<'a> {
             let is_choice = |value: &Value| type_of(value) == wanted;
             is_type
                 || view.node.get("const").is_some_and(is_choice)
-                || view
-                    .node
-                    .get("enum")
-                    .and_then(Value::as_array)
-                    .is_some_and(|all| all.iter().any(is_choice))
+                || view.node.get("enum").and_then(Value::as_array).is_some_and(|all| all.iter().any(is_choice))
         })
     }
 }
@@ -187,18 +143,12 @@ impl Fault {
         let message = match self.what {
             What::Missing => "is required".to_owned(),
             What::Unknown => "is not a known field".to_owned(),
-            What::Type(names) => format!(
-                "must be {}",
-                one_of(names.into_iter().map(str::to_owned).collect())
-            ),
+            What::Type(names) => format!("must be {}", one_of(names.into_iter().map(str::to_owned).collect())),
             What::Choice(choices) if choices.len() == 1 => format!("must be {}", choices[0]),
             What::Choice(choices) => format!("must be one of {}", choices.join(", ")),
             What::Other(message) => message,
         };
-        FieldError {
-            pointer: self.pointer,
-            message,
-        }
+        FieldError { pointer: self.pointer, message }
     }
 
     /// How much this speaks against an alternative that was tried at `pointer`: what lies deeper says little.
@@ -232,13 +182,7 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn value(
-        &mut self,
-        schema: &'a Value,
-        value: &Value,
-        pointer: &mut String,
-        faults: &mut Vec<Fault>,
-    ) {
+    fn value(&mut self, schema: &'a Value, value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
         self.steps += 1;
         if self.depth >= MAX_DEPTH {
             self.steps = MAX_STEPS;
@@ -251,48 +195,28 @@ impl<'a> Check<'a> {
         self.depth -= 1;
     }
 
-    fn checked(
-        &mut self,
-        schema: &'a Value,
-        value: &Value,
-        pointer: &mut String,
-        faults: &mut Vec<Fault>,
-    ) {
+    fn checked(&mut self, schema: &'a Value, value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
         let Some(schema) = schema.as_object() else {
             if schema == &Value::Bool(false) {
-                faults.push(Fault {
-                    pointer: pointer.clone(),
-                    what: What::Unknown,
-                });
+                faults.push(Fault { pointer: pointer.clone(), what: What::Unknown });
             }
             return;
         };
-        if let Some(target) = schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|to| resolve(self.root, to))
-        {
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|to| resolve(self.root, to)) {
             self.value(target, value, pointer, faults);
         }
         if let Some(what) = mismatch(schema, value) {
-            faults.push(Fault {
-                pointer: pointer.clone(),
-                what,
-            });
+            faults.push(Fault { pointer: pointer.clone(), what });
             return; // What a thing of another kind should hold is of no interest.
         }
         match value {
             Value::Object(object) => self.object(schema, object, pointer, faults),
             Value::Array(list) => self.array(schema, list, pointer, faults),
-            Value::String(text) => faults.extend(text_fault(schema, text).map(|what| Fault {
-                pointer: pointer.clone(),
-                what,
-            })),
+            Value::String(text) => {
+                faults.extend(text_fault(schema, text).map(|what| Fault { pointer: pointer.clone(), what }))
+            }
             Value::Number(number) => {
-                faults.extend(number_fault(schema, number).map(|what| Fault {
-                    pointer: pointer.clone(),
-                    what,
-                }));
+                faults.extend(number_fault(schema, number).map(|what| Fault { pointer: pointer.clone(), what }));
             }
             Value::Null | Value::Bool(_) => {}
         }
@@ -311,29 +235,14 @@ impl<'a> Check<'a> {
         pointer: &mut String,
         faults: &mut Vec<Fault>,
     ) {
-        let required = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        for name in required
-            .filter_map(Value::as_str)
-            .filter(|name| !object.contains_key(*name))
-        {
-            faults.push(Fault {
-                pointer: below(pointer, name),
-                what: What::Missing,
-            });
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        for name in required.filter_map(Value::as_str).filter(|name| !object.contains_key(*name)) {
+            faults.push(Fault { pointer: below(pointer, name), what: What::Missing });
         }
         let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema
-            .get("additionalProperties")
-            .filter(|_| !schema.contains_key("patternProperties"));
+        let others = schema.get("additionalProperties").filter(|_| !schema.contains_key("patternProperties"));
         for (key, value) in object {
-            if let Some(property) = properties
-                .and_then(|properties| properties.get(key))
-                .or(others)
-            {
+            if let Some(property) = properties.and_then(|properties| properties.get(key)).or(others) {
                 let length = pointer.len();
                 push_key(pointer, key);
                 self.value(property, value, pointer, faults);
@@ -342,23 +251,9 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn array(
-        &mut self,
-        schema: &'a Map<String, Value>,
-        list: &[Value],
-        pointer: &mut String,
-        faults: &mut Vec<Fault>,
-    ) {
-        let bound = |word: &str| {
-            schema
-                .get(word)
-                .and_then(Value::as_u64)
-                .and_then(|n| usize::try_from(n).ok())
-        };
-        let (least, most) = (
-            bound("minItems").unwrap_or(0),
-            bound("maxItems").unwrap_or(usize::MAX),
-        );
+    fn array(&mut self, schema: &'a Map<String, Value>, list: &[Value], pointer: &mut String, faults: &mut Vec<Fault>) {
+        let bound = |word: &str| schema.get(word).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let (least, most) = (bound("minItems").unwrap_or(0), bound("maxItems").unwrap_or(usize::MAX));
         if !(least..=most).contains(&list.len()) {
             let what = match (least, most) {
                 (least, most) if least == most => {
@@ -369,16 +264,9 @@ impl<'a> Check<'a> {
                 }
                 _ => format!("must have at most {}", counted(most, "element")),
             };
-            faults.push(Fault {
-                pointer: pointer.clone(),
-                what: What::Other(what),
-            });
+            faults.push(Fault { pointer: pointer.clone(), what: What::Other(what) });
         }
-        let mut first = schema
-            .get("prefixItems")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let mut first = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
         for (i, element) in list.iter().take(most).enumerate() {
             let Some(item) = first.next().or_else(|| schema.get("items")) else {
                 break;
@@ -391,13 +279,7 @@ impl<'a> Check<'a> {
     }
 
     /// One alternative must fit. Where none does, the mistakes of the one that was most likely meant are reported.
-    fn alternatives(
-        &mut self,
-        branches: &'a [Value],
-        value: &Value,
-        pointer: &mut String,
-        faults: &mut Vec<Fault>,
-    ) {
+    fn alternatives(&mut self, branches: &'a [Value], value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
         let mut tried: Vec<Vec<Fault>> = Vec::with_capacity(branches.len());
         for branch in branches {
             let mut found = Vec::new();
@@ -407,12 +289,7 @@ impl<'a> Check<'a> {
             }
             tried.push(found);
         }
-        let weight = |found: &[Fault]| {
-            found
-                .iter()
-                .map(|fault| fault.weight(pointer))
-                .sum::<usize>()
-        };
+        let weight = |found: &[Fault]| found.iter().map(|fault| fault.weight(pointer)).sum::<usize>();
         let Some(best) = (0..tried.len()).min_by_key(|i| weight(&tried[*i])) else {
             return;
         };
@@ -424,34 +301,19 @@ impl<'a> Check<'a> {
 
 /// Where every alternative asks for other values or types at one place, the answer names them all.
 fn widen(meant: &mut Vec<Fault>, others: &[Vec<Fault>], pointer: &str) {
-    let Some(fault) = meant
-        .iter_mut()
-        .find(|fault| fault.weight(pointer) >= 1_000)
-    else {
+    let Some(fault) = meant.iter_mut().find(|fault| fault.weight(pointer) >= 1_000) else {
         return;
     };
     let place = fault.pointer.clone();
     let mut is_choice_everywhere = matches!(fault.what, What::Choice(_));
-    for other in others
-        .iter()
-        .flatten()
-        .filter(|other| other.pointer == place)
-    {
+    for other in others.iter().flatten().filter(|other| other.pointer == place) {
         match (&mut fault.what, &other.what) {
             (What::Choice(choices), What::Choice(more)) => {
-                choices.extend(
-                    more.iter()
-                        .filter(|choice| !choices.contains(choice))
-                        .cloned()
-                        .collect::<Vec<_>>(),
-                );
+                choices.extend(more.iter().filter(|choice| !choices.contains(choice)).cloned().collect::<Vec<_>>());
             }
             (What::Type(names), What::Type(more)) => {
                 names.extend(
-                    more.iter()
-                        .filter(|name| **name != "null" && !names.contains(name))
-                        .copied()
-                        .collect::<Vec<_>>(),
+                    more.iter().filter(|name| **name != "null" && !names.contains(name)).copied().collect::<Vec<_>>(),
                 );
             }
             _ => is_choice_everywhere = false,
@@ -464,10 +326,7 @@ fn widen(meant: &mut Vec<Fault>, others: &[Vec<Fault>], pointer: &str) {
 }
 
 fn branches<'a>(schema: &'a Map<String, Value>, word: &str) -> &'a [Value] {
-    schema
-        .get(word)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    schema.get(word).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn resolve<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
@@ -515,26 +374,10 @@ fn mismatch(schema: &Map<String, Value>, value: &Value) -> Option<What> {
     let actual = type_of(value);
     let ty = schema.get("type");
     let list = ty.and_then(Value::as_array).into_iter().flatten();
-    let wanted: Vec<&str> = ty
-        .into_iter()
-        .chain(list)
-        .filter_map(Value::as_str)
-        .collect();
-    if !wanted.is_empty()
-        && !wanted
-            .iter()
-            .any(|ty| *ty == actual || (*ty == "number" && actual == "integer"))
-    {
-        let names: Vec<_> = wanted
-            .into_iter()
-            .filter(|ty| *ty != "null")
-            .map(described)
-            .collect();
-        return Some(What::Type(if names.is_empty() {
-            vec!["null"]
-        } else {
-            names
-        }));
+    let wanted: Vec<&str> = ty.into_iter().chain(list).filter_map(Value::as_str).collect();
+    if !wanted.is_empty() && !wanted.iter().any(|ty| *ty == actual || (*ty == "number" && actual == "integer")) {
+        let names: Vec<_> = wanted.into_iter().filter(|ty| *ty != "null").map(described).collect();
+        return Some(What::Type(if names.is_empty() { vec!["null"] } else { names }));
     }
     let choices = match (schema.get("const"), schema.get("enum")) {
         (Some(only), _) => std::slice::from_ref(only),
@@ -545,14 +388,7 @@ fn mismatch(schema: &Map<String, Value>, value: &Value) -> Option<What> {
         let named = choices.iter().filter(|choice| !choice.is_null());
         What::Choice(
             named
-                .map(|choice| {
-                    format!(
-                        "`{}`",
-                        choice
-                            .as_str()
-                            .map_or_else(|| choice.to_string(), str::to_owned)
-                    )
-                })
+                .map(|choice| format!("`{}`", choice.as_str().map_or_else(|| choice.to_string(), str::to_owned)))
                 .collect(),
         )
     })
@@ -567,13 +403,11 @@ fn number_fault(schema: &Map<String, Value>, number: &serde_json::Number) -> Opt
     };
     let bound = |word: &str, of_type: Option<Value>| schema.get(word).cloned().or(of_type);
     let compared = |limit: &Value| compare(number, limit.as_number()?);
-    if let Some(least) = bound("minimum", least)
-        .filter(|least| compared(least).is_some_and(std::cmp::Ordering::is_lt))
+    if let Some(least) = bound("minimum", least).filter(|least| compared(least).is_some_and(std::cmp::Ordering::is_lt))
     {
         return Some(What::Other(format!("must be at least {least}")));
     }
-    let most = bound("maximum", most)
-        .filter(|most| compared(most).is_some_and(std::cmp::Ordering::is_gt))?;
+    let most = bound("maximum", most).filter(|most| compared(most).is_some_and(std::cmp::Ordering::is_gt))?;
     Some(What::Other(format!("must be at most {most}")))
 }
 
@@ -586,18 +420,10 @@ fn compare(a: &serde_json::Number, b: &serde_json::Number) -> Option<std::cmp::O
 
 fn text_fault(schema: &Map<String, Value>, text: &str) -> Option<What> {
     let other = |message: String| Some(What::Other(message));
-    let bound = |word: &str| {
-        schema
-            .get(word)
-            .and_then(Value::as_u64)
-            .and_then(|n| usize::try_from(n).ok())
-    };
+    let bound = |word: &str| schema.get(word).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let length = || text.chars().count();
     if let Some(least) = bound("minLength").filter(|least| length() < *least) {
-        return other(format!(
-            "must have at least {}",
-            counted(least, "character")
-        ));
+        return other(format!("must have at least {}", counted(least, "character")));
     }
     if let Some(most) = bound("maxLength").filter(|most| length() > *most) {
         return other(format!("must have at most {}", counted(most, "character")));
@@ -606,22 +432,14 @@ fn text_fault(schema: &Map<String, Value>, text: &str) -> Option<What> {
         "date-time" if text.parse::<jiff::Timestamp>().is_err() => {
             other("must be a time such as 2026-01-30T12:00:00Z".to_owned())
         }
-        "date" if text.parse::<jiff::civil::Date>().is_err() => {
-            other("must be a day such as 2026-01-30".to_owned())
-        }
+        "date" if text.parse::<jiff::civil::Date>().is_err() => other("must be a day such as 2026-01-30".to_owned()),
         "partial-time" if text.parse::<jiff::civil::Time>().is_err() => {
             other("must be a time of day such as 12:30:00".to_owned())
         }
         "uuid" if uuid::Uuid::try_parse(text).is_err() => other("must be a UUID".to_owned()),
-        "ipv4" if text.parse::<std::net::Ipv4Addr>().is_err() => {
-            other("must be an IPv4 address".to_owned())
-        }
-        "ipv6" if text.parse::<std::net::Ipv6Addr>().is_err() => {
-            other("must be an IPv6 address".to_owned())
-        }
-        "ip" if text.parse::<std::net::IpAddr>().is_err() => {
-            other("must be an IP address".to_owned())
-        }
+        "ipv4" if text.parse::<std::net::Ipv4Addr>().is_err() => other("must be an IPv4 address".to_owned()),
+        "ipv6" if text.parse::<std::net::Ipv6Addr>().is_err() => other("must be an IPv6 address".to_owned()),
+        "ip" if text.parse::<std::net::IpAddr>().is_err() => other("must be an IP address".to_owned()),
         _ => None,
     }
 }
@@ -633,11 +451,7 @@ fn counted(n: usize, thing: &str) -> String {
 /// `a`, `a or b`, `a, b or c`.
 fn one_of(mut words: Vec<String>) -> String {
     let last = words.pop().unwrap_or_default();
-    if words.is_empty() {
-        last
-    } else {
-        format!("{} or {last}", words.join(", "))
-    }
+    if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) }
 }
 
 #[cfg(test)]
@@ -701,10 +515,7 @@ mod tests {
 
     fn faults<T: JsonSchema>(value: &Value) -> Vec<String> {
         let faults = Schema::of::<T>().faults(value);
-        faults
-            .into_iter()
-            .map(|fault| format!("{} {}", fault.pointer, fault.message))
-            .collect()
+        faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.message)).collect()
     }
 
     #[test]
@@ -712,14 +523,7 @@ mod tests {
         let cases = [
             (json!({ "name": "a", "color": "red", "items": [] }), vec![]),
             (json!(7), vec![" must be an object"]),
-            (
-                json!({}),
-                vec![
-                    "/name is required",
-                    "/color is required",
-                    "/items is required",
-                ],
-            ),
+            (json!({}), vec!["/name is required", "/color is required", "/items is required"]),
             (
                 json!({ "name": 1, "color": "green", "items": {}, "extra": 1 }),
                 vec![
@@ -768,13 +572,9 @@ mod tests {
 
     #[test]
     fn of_several_alternatives_the_one_that_was_meant_is_explained() {
-        let order =
-            |shape: Value| json!({ "name": "a", "color": "red", "items": [], "shape": shape });
+        let order = |shape: Value| json!({ "name": "a", "color": "red", "items": [], "shape": shape });
         assert_eq!(faults::<Order>(&order(Value::Null)), [""; 0]);
-        assert_eq!(
-            faults::<Order>(&order(json!({ "kind": "circle" }))),
-            ["/shape/radius is required"]
-        );
+        assert_eq!(faults::<Order>(&order(json!({ "kind": "circle" }))), ["/shape/radius is required"]);
         assert_eq!(
             faults::<Order>(&order(json!({ "kind": "box", "width": "1" }))),
             ["/shape/height is required", "/shape/width must be a number"]
@@ -783,34 +583,18 @@ mod tests {
             faults::<Order>(&order(json!({ "kind": "hexagon" }))),
             ["/shape/kind must be one of `circle`, `box`"]
         );
-        assert_eq!(
-            faults::<Order>(&order(json!(7))),
-            ["/shape must be an object"]
-        );
+        assert_eq!(faults::<Order>(&order(json!(7))), ["/shape must be an object"]);
 
         assert_eq!(
             faults::<Outer>(&json!({ "Circle": { "radius": "x", "x": 1.5, "y": true } })),
-            [
-                "/Circle/radius must be a number",
-                "/Circle/x must be a whole number",
-                "/Circle/y must be a whole number"
-            ]
+            ["/Circle/radius must be a number", "/Circle/x must be a whole number", "/Circle/y must be a whole number"]
         );
-        assert_eq!(
-            faults::<Outer>(&json!({ "Pair": ["a"] })),
-            ["/Pair must have 2 elements"]
-        );
+        assert_eq!(faults::<Outer>(&json!({ "Pair": ["a"] })), ["/Pair must have 2 elements"]);
         assert_eq!(faults::<Outer>(&json!("Nothing")), [""; 0]);
         assert_eq!(faults::<Outer>(&json!("Something")), [" must be `Nothing`"]);
 
-        assert_eq!(
-            faults::<Either>(&json!("x")),
-            [" must be a whole number or an object"]
-        );
-        assert_eq!(
-            faults::<Either>(&json!({ "name": 1 })),
-            ["/name must be a text"]
-        );
+        assert_eq!(faults::<Either>(&json!("x")), [" must be a whole number or an object"]);
+        assert_eq!(faults::<Either>(&json!({ "name": 1 })), ["/name must be a text"]);
     }
 
     /// An alternative that holds itself twice could double the work at each level.
@@ -836,14 +620,9 @@ mod tests {
             next: Option<Box<Node>>,
             n: i32,
         }
-        let deep = (1..crate::web::extract::MAX_JSON_DEPTH).fold(
-            json!({ "n": "x" }),
-            |next, _| json!({ "n": 1, "next": next }),
-        );
-        assert_eq!(
-            faults::<Node>(&deep),
-            [format!("{}/n must be a whole number", "/next".repeat(63))]
-        );
+        let deep = (1..crate::web::extract::MAX_JSON_DEPTH)
+            .fold(json!({ "n": "x" }), |next, _| json!({ "n": 1, "next": next }));
+        assert_eq!(faults::<Node>(&deep), [format!("{}/n must be a whole number", "/next".repeat(63))]);
     }
 
     #[test]
@@ -855,20 +634,9 @@ mod tests {
             list_items: Vec<Item>,
         }
         let schema = Schema::of::<Renamed>();
-        assert_eq!(
-            schema.root().property("first_name").expect("a property").0,
-            "firstName"
-        );
+        assert_eq!(schema.root().property("first_name").expect("a property").0, "firstName");
         let (_, items) = schema.root().property("list_items").expect("a property");
-        assert_eq!(
-            items
-                .element()
-                .expect("elements")
-                .property("price")
-                .expect("a property")
-                .0,
-            "price"
-        );
+        assert_eq!(items.element().expect("elements").property("price").expect("a property").0, "price");
         assert!(schema.root().property("last_name").is_none());
     }
 }

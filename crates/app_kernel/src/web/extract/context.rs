@@ -13,11 +13,7 @@ use crate::store::db::Db;
 use crate::web::edge::{ClientAddress, RequestId};
 
 fn caller(parts: &Parts) -> Caller {
-    parts
-        .extensions
-        .get::<Caller>()
-        .cloned()
-        .unwrap_or_else(Caller::anonymous)
+    parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
 }
 
 impl<S> FromRequestParts<S> for Kernel
@@ -53,7 +49,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(caller(parts))
     }
 }
-
 
 impl OperationInput for Kernel {}
 impl OperationInput for Db {}

@@ -73,18 +73,13 @@ where
 
 fn is_json(media: &str) -> bool {
     let subtype = media.strip_prefix("application/");
-    subtype.is_some_and(|subtype| {
-        subtype == "json" || (subtype.len() > 5 && subtype.ends_with("+json"))
-    })
+    subtype.is_some_and(|subtype| subtype == "json" || (subtype.len() > 5 && subtype.ends_with("+json")))
 }
 
 fn parse<T: DeserializeOwned + JsonSchema>(body: &Bytes) -> Result<T> {
     let text = std::str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
     if is_deeper_than(body, MAX_JSON_DEPTH) {
-        return Err(Error::invalid(format!(
-            "the body is nested deeper than {MAX_JSON_DEPTH} levels"
-        ))
-        .code("too_deep"));
+        return Err(Error::invalid(format!("the body is nested deeper than {MAX_JSON_DEPTH} levels")).code("too_deep"));
     }
     serde_json::from_str(text).or_else(|error| explain(text, &error))
 }
@@ -134,14 +129,10 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         let mut json = Vec::with_capacity(USUAL_ANSWER_BYTES);
         if let Err(error) = serde_json::to_writer(&mut json, &self.0) {
-            return Error::internal("the answer can't be written as JSON")
-                .cause(error)
-                .into_response();
+            return Error::internal("the answer can't be written as JSON").cause(error).into_response();
         }
         let mut response = Response::new(Body::from(json));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 }
@@ -156,24 +147,15 @@ impl<T: JsonSchema> OperationInput for Json<T> {
 impl<T: JsonSchema> OperationOutput for Json<T> {
     type Inner = T;
 
-    fn operation_response(
-        _: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Option<aide::openapi::Response> {
+    fn operation_response(_: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
         let json_schema = openapi::output_schema::<T>(operation);
         let media = MediaType {
-            schema: Some(SchemaObject {
-                json_schema,
-                external_docs: None,
-                example: None,
-            }),
+            schema: Some(SchemaObject { json_schema, external_docs: None, example: None }),
             ..MediaType::default()
         };
         Some(aide::openapi::Response {
             description: "The answer".to_owned(),
-            content: [("application/json".to_owned(), media)]
-                .into_iter()
-                .collect(),
+            content: [("application/json".to_owned(), media)].into_iter().collect(),
             ..aide::openapi::Response::default()
         })
     }
@@ -182,21 +164,14 @@ impl<T: JsonSchema> OperationOutput for Json<T> {
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation)
-            .map(|response| (Some(200), response))
-            .into_iter()
-            .collect()
+        Self::operation_response(ctx, operation).map(|response| (Some(200), response)).into_iter().collect()
     }
 }
 
 /// The body's description, for those who build one.
 pub(crate) fn request_body(media: &str, json_schema: schemars::Schema) -> RequestBody {
     let media_type = MediaType {
-        schema: Some(SchemaObject {
-            json_schema,
-            external_docs: None,
-            example: None,
-        }),
+        schema: Some(SchemaObject { json_schema, external_docs: None, example: None }),
         ..MediaType::default()
     };
     RequestBody {

@@ -60,33 +60,21 @@ use wrapper;
 /// The request's media type in lower case, without its parameters.
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(
-        text.split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
-    )
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 fn unsupported_media_type(wanted: &str) -> Error {
-    Error::invalid(format!("the Content-Type must be {wanted}"))
-        .status(415)
-        .code("unsupported_media_type")
+    Error::invalid(format!("the Content-Type must be {wanted}")).status(415).code("unsupported_media_type")
 }
 
 /// Reads the body, up to the limit that stands in the request (`DefaultBodyLimit`).
 async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes> {
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                Error::invalid("the body is longer than this service takes")
-                    .status(413)
-                    .code("body_too_large")
-            }
-            rejection => interrupted(&rejection),
-        })
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            Error::invalid("the body is longer than this service takes").status(413).code("body_too_large")
+        }
+        rejection => interrupted(&rejection),
+    })
 }
 
 /// A body that broke off. Where the edge ended it with an [`Error`] of its own, such as a time-out, that is the answer.
@@ -94,9 +82,7 @@ fn interrupted(rejection: Cause<'_>) -> Error {
     let mut causes = std::iter::successors(Some(rejection), |error| next_cause(*error));
     if let Some(own) = causes.find_map(|error| error.downcast_ref::<Error>()) {
         let answer = Error::new(own.kind(), own.message().to_owned());
-        return answer
-            .status(own.http_status())
-            .code(own.error_code().to_owned());
+        return answer.status(own.http_status()).code(own.error_code().to_owned());
     }
     Error::invalid("the body broke off").code("body_interrupted")
 }
@@ -105,10 +91,7 @@ type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
 /// What lies behind an error. An I/O error's source is not what was put into it, but the source of that.
 fn next_cause(error: Cause<'_>) -> Option<Cause<'_>> {
-    match error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),
     }
@@ -118,12 +101,10 @@ fn next_cause(error: Cause<'_>) -> Option<Cause<'_>> {
 fn unprocessable<T: JsonSchema>(what: &str, value: &Value, serde: Option<FieldError>) -> Error {
     let mut faults = Schema::of::<T>().faults(value);
     let is_covered = |serde: &FieldError| {
-        let is_within = |a: &str, b: &str| {
-            a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'))
-        };
-        faults.iter().any(|fault| {
-            is_within(&fault.pointer, &serde.pointer) || is_within(&serde.pointer, &fault.pointer)
-        })
+        let is_within = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        faults
+            .iter()
+            .any(|fault| is_within(&fault.pointer, &serde.pointer) || is_within(&serde.pointer, &fault.pointer))
     };
     faults.extend(serde.filter(|serde| !is_covered(serde)));
     wrong_fields(what, faults)
@@ -154,9 +135,7 @@ fn serde_fault(path: &serde_path_to_error::Path, error: &dyn std::fmt::Display) 
         }
     }
     let text = error.to_string();
-    let sentence = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(sentence, _)| sentence);
+    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
     let named = |start: &str| sentence.strip_prefix(start)?.split('`').next();
     let message = if let Some(name) = named("missing field `") {
         push_key(&mut pointer, name);

@@ -72,11 +72,7 @@ fn read<T: DeserializeOwned + JsonSchema>(what: &str, text: &str) -> Result<T> {
         return Ok(read);
     }
     let fault = serde_path_to_error::deserialize::<_, T>(&value).err();
-    let mut error = unprocessable::<T>(
-        what,
-        &value,
-        fault.map(|fault| serde_fault(fault.path(), fault.inner())),
-    );
+    let mut error = unprocessable::<T>(what, &value, fault.map(|fault| serde_fault(fault.path(), fault.inner())));
     error = error.fields(repeated);
     Err(error)
 }
@@ -97,11 +93,7 @@ fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = |digit: Option<&u8>| {
-            char::from(*digit?)
-                .to_digit(16)
-                .and_then(|n| u8::try_from(n).ok())
-        };
+        let hex = |digit: Option<&u8>| char::from(*digit?).to_digit(16).and_then(|n| u8::try_from(n).ok());
         rest = match (first, hex(tail.first()), hex(tail.get(1))) {
             (b'%', Some(high), Some(low)) => {
                 bytes.push(high << 4 | low);
@@ -120,23 +112,15 @@ fn decode(text: &str) -> Option<String> {
 fn to_json(schema: SchemaAt<'_>, pairs: Vec<(String, String)>) -> (Value, Vec<FieldError>) {
     let (mut object, mut repeated) = (Map::new(), Vec::new());
     for (name, text) in pairs {
-        let place = schema
-            .property(&name)
-            .filter(|(key, _)| *key == name)
-            .map(|(_, place)| place);
+        let place = schema.property(&name).filter(|(key, _)| *key == name).map(|(_, place)| place);
         let place = place.or_else(|| schema.map_value());
         let is_list = place.is_some_and(|place| place.allows("array"));
         match object.get_mut(&name) {
-            Some(Value::Array(list)) if is_list => {
-                list.push(scalar(place.and_then(SchemaAt::element), text))
-            }
+            Some(Value::Array(list)) if is_list => list.push(scalar(place.and_then(SchemaAt::element), text)),
             Some(_) if place.is_some() => {
                 let mut pointer = String::new();
                 push_key(&mut pointer, &name);
-                let fault = FieldError {
-                    pointer,
-                    message: "is given more than once".to_owned(),
-                };
+                let fault = FieldError { pointer, message: "is given more than once".to_owned() };
                 if !repeated.contains(&fault) {
                     repeated.push(fault);
                 }
@@ -158,24 +142,12 @@ fn scalar(place: Option<SchemaAt<'_>>, text: String) -> Value {
     let Some(place) = place.filter(|place| !place.allows("string")) else {
         return Value::String(text);
     };
-    let number = || {
-        text.parse::<i64>()
-            .map(Value::from)
-            .or_else(|_| text.parse::<u64>().map(Value::from))
-            .ok()
-    };
-    let float = || {
-        text.parse::<f64>()
-            .ok()
-            .and_then(serde_json::Number::from_f64)
-            .map(Value::Number)
-    };
+    let number = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
+    let float = || text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number);
     let value = match text.as_str() {
         "" if place.allows("null") => Some(Value::Null),
         "true" | "false" if place.allows("boolean") => Some(Value::Bool(text == "true")),
-        _ if place.allows("integer") => {
-            number().or_else(|| float().filter(|_| place.allows("number")))
-        }
+        _ if place.allows("integer") => number().or_else(|| float().filter(|_| place.allows("number"))),
         _ if place.allows("number") => number().or_else(float),
         _ => None,
     };
@@ -191,9 +163,7 @@ impl<T: JsonSchema> OperationInput for Query<T> {
                 style: QueryStyle::Form,
                 allow_empty_value: None,
             };
-            operation
-                .parameters
-                .push(aide::openapi::ReferenceOr::Item(query));
+            operation.parameters.push(aide::openapi::ReferenceOr::Item(query));
         }
     }
 }

@@ -39,9 +39,7 @@ where
 
 async fn names(parts: &mut Parts) -> Vec<String> {
     let params = RawPathParams::from_request_parts(parts, &()).await;
-    params
-        .map(|params| params.iter().map(|(name, _)| name.to_owned()).collect())
-        .unwrap_or_default()
+    params.map(|params| params.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
 }
 
 fn refusal(rejection: PathRejection, names: &[String]) -> Error {
@@ -57,29 +55,16 @@ fn refusal(rejection: PathRejection, names: &[String]) -> Error {
     };
     let name_at = |index: usize| names.get(index).map_or("", String::as_str);
     match failed.kind() {
-        ErrorKind::ParseErrorAtKey {
-            key, expected_type, ..
-        } => wrong(key, mismatch(expected_type)),
-        ErrorKind::ParseErrorAtIndex {
-            index,
-            expected_type,
-            ..
-        } => wrong(name_at(*index), mismatch(expected_type)),
+        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => wrong(key, mismatch(expected_type)),
+        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => wrong(name_at(*index), mismatch(expected_type)),
         ErrorKind::ParseError { expected_type, .. } => wrong(name_at(0), mismatch(expected_type)),
-        ErrorKind::DeserializeError { key, message, .. } => {
-            wrong(key, format!("can't be read: {message}"))
-        }
-        ErrorKind::Message(message) if names.len() == 1 => {
-            wrong(name_at(0), format!("can't be read: {message}"))
-        }
-        ErrorKind::Message(message) => {
-            Error::invalid(format!("the path can't be read: {message}")).status(422)
-        }
+        ErrorKind::DeserializeError { key, message, .. } => wrong(key, format!("can't be read: {message}")),
+        ErrorKind::Message(message) if names.len() == 1 => wrong(name_at(0), format!("can't be read: {message}")),
+        ErrorKind::Message(message) => Error::invalid(format!("the path can't be read: {message}")).status(422),
         ErrorKind::InvalidUtf8InPathParam { .. } => {
             Error::invalid("the path is not UTF-8").code("malformed_parameters")
         }
-        _ => Error::internal("the route's parameters don't fit its handler")
-            .cause(failed.body_text()),
+        _ => Error::internal("the route's parameters don't fit its handler").cause(failed.body_text()),
     }
 }
 
@@ -87,9 +72,7 @@ fn described(rust_type: &str) -> &'static str {
     match rust_type {
         "bool" => "true or false",
         "f32" | "f64" => "a number",
-        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => {
-            "a whole number from 0 up that is not too large"
-        }
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number from 0 up that is not too large",
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number that is not too large",
         "char" => "one character",
         _ => "of another kind",

@@ -65,11 +65,7 @@ fn keep_rules<T: Validate<Context = ()> + JsonSchema>(what: &str, value: &T) -> 
 /// serde may have given them other names.
 fn pointer(schema: SchemaAt<'_>, path: &garde::Path) -> String {
     let (mut pointer, mut place) = (String::new(), Some(schema));
-    for step in path
-        .to_string()
-        .split(['.', '['])
-        .filter(|step| !step.is_empty())
-    {
+    for step in path.to_string().split(['.', '[']).filter(|step| !step.is_empty()) {
         if let Some(index) = step.strip_suffix(']') {
             push_key(&mut pointer, index);
             place = place.and_then(|place| place.element().or_else(|| place.map_value()));

@@ -25,6 +25,12 @@ pub(crate) fn is_catching() -> bool {
     IS_CATCHING.get()
 }
 
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
+}
+
 /// Makes panics that are caught here note their place instead of printing it. Once per process; other panics go where they went.
 pub(in crate::web) fn install_hook() {
     static INSTALLED: Once = Once::new();
@@ -59,12 +65,7 @@ pub(in crate::web) async fn catch<F: Future>(future: F) -> Result<F::Output, Pan
 
 impl Panic {
     fn from_payload(payload: &(dyn Any + Send)) -> Self {
-        let message = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
-        let place = PLACE.with(RefCell::take);
-        Panic {
-            message: message.unwrap_or_else(|| "a value that is no text".to_owned()),
-            place: place.unwrap_or_else(|| "an unknown place".to_owned()),
-        }
+        let place = PLACE.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
+        Panic { message: panic_text(payload).to_owned(), place }
     }
 }

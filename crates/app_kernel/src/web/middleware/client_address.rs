@@ -33,7 +33,9 @@ impl Network {
         let spelled_longer = if given == address { 0 } else { 96 };
         let prefix_bits = match prefix {
             None => longest,
-            Some(bits) if bits.bytes().all(|b| b.is_ascii_digit()) => bits.parse::<u32>().ok()?.checked_sub(spelled_longer)?,
+            Some(bits) if bits.bytes().all(|b| b.is_ascii_digit()) => {
+                bits.parse::<u32>().ok()?.checked_sub(spelled_longer)?
+            }
             Some(_) => return None,
         };
         (prefix_bits <= longest).then_some(Network { address, prefix_bits })
@@ -53,7 +55,9 @@ impl TrustedProxies {
     pub(in crate::web) fn parse(networks: &[String]) -> Result<Self> {
         let parse = |text: &String| {
             Network::parse(text.trim()).ok_or_else(|| {
-                Error::invalid(format!("TRUSTED_PROXIES has `{text}`; it must list addresses or networks such as 10.0.0.0/8 or fd00::/8"))
+                Error::invalid(format!(
+                    "TRUSTED_PROXIES has `{text}`; it must list addresses or networks such as 10.0.0.0/8 or fd00::/8"
+                ))
             })
         };
         Ok(TrustedProxies(networks.iter().map(parse).collect::<Result<_>>()?))
@@ -76,9 +80,13 @@ impl TrustedProxies {
     fn first_stranger(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
         for line in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
-            let Ok(line) = line.to_str() else { return client };
+            let Ok(line) = line.to_str() else {
+                return client;
+            };
             for hop in line.rsplit(',') {
-                let Some(address) = parse_hop(hop.trim()) else { return client };
+                let Some(address) = parse_hop(hop.trim()) else {
+                    return client;
+                };
                 client = address;
                 if !self.trusts(address) {
                     return client;

@@ -31,7 +31,8 @@ pub(in crate::web) fn accepts_gzip(headers: &HeaderMap) -> bool {
         for coding in line.split(',') {
             let mut words = coding.split(';').map(str::trim);
             let name = words.next().unwrap_or_default();
-            let mut is_wanted = || !words.any(|word| matches!(word.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)));
+            let mut is_wanted =
+                || !words.any(|word| matches!(word.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)));
             if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
                 named = Some(is_wanted());
             } else if name == "*" {
@@ -68,13 +69,19 @@ fn is_worth_it(response: &Response) -> bool {
         && !response.status().is_informational()
         && !headers.contains_key(CONTENT_ENCODING)
         && !headers.contains_key(CONTENT_RANGE)
-        && !headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().windows(12).any(|word| word == b"no-transform"))
+        && !headers
+            .get(CACHE_CONTROL)
+            .is_some_and(|value| value.as_bytes().windows(12).any(|word| word == b"no-transform"))
 }
 
 fn is_text(content_type: &HeaderValue) -> bool {
-    let Ok(text) = content_type.to_str() else { return false };
+    let Ok(text) = content_type.to_str() else {
+        return false;
+    };
     let essence = text.split(';').next().unwrap_or_default().trim_ascii();
-    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    let Some((kind, subtype)) = essence.split_once('/') else {
+        return false;
+    };
     match kind {
         "text" => subtype != "event-stream",
         "application" => {
@@ -89,7 +96,9 @@ fn is_text(content_type: &HeaderValue) -> bool {
 
 /// The bytes differ now, the meaning does not: that is what a weak tag says.
 fn weaken_etag(headers: &mut HeaderMap) {
-    let Some(etag) = headers.get(ETAG) else { return };
+    let Some(etag) = headers.get(ETAG) else {
+        return;
+    };
     if !etag.as_bytes().starts_with(b"W/") {
         let weak = [b"W/", etag.as_bytes()].concat();
         if let Ok(weak) = HeaderValue::from_bytes(&weak) {
@@ -116,7 +125,9 @@ impl GzipBody {
 
     /// Feeds the encoder; the output, once there is a chunk of it.
     fn encode(&mut self) -> std::io::Result<Option<Bytes>> {
-        let Some(encoder) = &mut self.encoder else { return Ok(None) };
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(None);
+        };
         while !self.input.is_empty() {
             let part = self.input.split_to(self.input.len().min(CHUNK_BYTES));
             encoder.write_all(&part)?;
@@ -130,7 +141,9 @@ impl GzipBody {
 
     /// What a stream that pauses has said so far must not wait for what it says next.
     fn flush(&mut self) -> std::io::Result<Option<Bytes>> {
-        let Some(encoder) = self.encoder.as_mut().filter(|_| self.has_unflushed) else { return Ok(None) };
+        let Some(encoder) = self.encoder.as_mut().filter(|_| self.has_unflushed) else {
+            return Ok(None);
+        };
         encoder.flush()?;
         self.has_unflushed = false;
         let output = std::mem::take(encoder.get_mut());
@@ -144,7 +157,9 @@ impl HttpBody for GzipBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let data = |output: std::io::Result<Option<Bytes>>| output.map(|bytes| bytes.map(Frame::data)).map_err(axum::Error::new).transpose();
+        let data = |output: std::io::Result<Option<Bytes>>| {
+            output.map(|bytes| bytes.map(Frame::data)).map_err(axum::Error::new).transpose()
+        };
         loop {
             if let Some(frame) = data(this.encode()) {
                 return Poll::Ready(Some(frame));

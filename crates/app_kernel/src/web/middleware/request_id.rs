@@ -50,7 +50,8 @@ impl std::fmt::Display for RequestId {
 }
 
 fn is_fit(id: &[u8]) -> bool {
-    matches!(id.len(), 1..=LONGEST) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    matches!(id.len(), 1..=LONGEST)
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ impl Service<Request> for NotingRoute {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if let (Some(ExchangeSlot(exchange)), Some(path)) = (request.extensions().get(), request.extensions().get::<MatchedPath>()) {
+        if let (Some(ExchangeSlot(exchange)), Some(path)) =
+            (request.extensions().get(), request.extensions().get::<MatchedPath>())
+        {
             // A router within a router may note it twice: the outermost sees the same template.
             let _ = exchange.route.set(path.clone());
         }

@@ -11,9 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{BEARER, CARRIED, PASSWORD};
 use crate::web::etag;
 
-const METHODS: [&str; 8] = [
-    "get", "put", "post", "delete", "options", "head", "patch", "trace",
-];
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 const SCHEMAS: &str = "#/components/schemas/";
 
 /// The finished document.
@@ -31,17 +29,10 @@ impl Document {
         let mut document = serde_json::to_value(open_api).unwrap_or_default();
         document["info"] = json!({ "title": name, "version": version });
         document["servers"] = json!([{ "url": "/" }]);
-        let mut paths = document["paths"]
-            .as_object_mut()
-            .map(std::mem::take)
-            .unwrap_or_default();
+        let mut paths = document["paths"].as_object_mut().map(std::mem::take).unwrap_or_default();
         let has_login = paths.contains_key(&format!("{prefix}/auth/login"));
-        let mut schemas = Schemas::new(
-            document["components"]["schemas"]
-                .as_object_mut()
-                .map(std::mem::take)
-                .unwrap_or_default(),
-        );
+        let mut schemas =
+            Schemas::new(document["components"]["schemas"].as_object_mut().map(std::mem::take).unwrap_or_default());
 
         let mut tags = Vec::new();
         let mut ids = BTreeSet::new();
@@ -57,9 +48,7 @@ impl Document {
             is_secured |= secure(operation, has_login);
             describe_answers(operation);
         });
-        let wildcards_plain = paths
-            .into_iter()
-            .map(|(path, item)| (path.replace("{*", "{"), item));
+        let wildcards_plain = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item));
         document["paths"] = Value::Object(wildcards_plain.collect());
         document["tags"] = tags.iter().map(|tag| json!({ "name": tag })).collect();
         document["components"] = json!({ "responses": problem_responses() });
@@ -75,10 +64,7 @@ impl Document {
     }
 }
 
-fn for_each_operation(
-    paths: &mut Map<String, Value>,
-    mut visit: impl FnMut(&str, &str, &mut Map<String, Value>),
-) {
+fn for_each_operation(paths: &mut Map<String, Value>, mut visit: impl FnMut(&str, &str, &mut Map<String, Value>)) {
     for (path, item) in paths {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method).and_then(Value::as_object_mut) {
@@ -89,32 +75,16 @@ fn for_each_operation(
 }
 
 /// `get` and `/widgets/{id}/parts` make `get_widgets_by_id_parts`: the same name as long as the route is the same.
-fn name_operation(
-    operation: &mut Map<String, Value>,
-    method: &str,
-    route: &str,
-    ids: &mut BTreeSet<String>,
-) {
-    let mut id = operation
-        .get("operationId")
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-        .unwrap_or_else(|| {
-            let word = |segment: &str| match parameter_name(segment) {
-                Some(name) => format!("_by_{name}"),
-                None => format!("_{segment}"),
-            };
-            let words: String = route
-                .split('/')
-                .filter(|segment| !segment.is_empty())
-                .map(word)
-                .collect();
-            let id: String = words
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-                .collect();
-            format!("{method}{}", if id.is_empty() { "_root" } else { &id })
-        });
+fn name_operation(operation: &mut Map<String, Value>, method: &str, route: &str, ids: &mut BTreeSet<String>) {
+    let mut id = operation.get("operationId").and_then(Value::as_str).map(str::to_owned).unwrap_or_else(|| {
+        let word = |segment: &str| match parameter_name(segment) {
+            Some(name) => format!("_by_{name}"),
+            None => format!("_{segment}"),
+        };
+        let words: String = route.split('/').filter(|segment| !segment.is_empty()).map(word).collect();
+        let id: String = words.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        format!("{method}{}", if id.is_empty() { "_root" } else { &id })
+    });
     let base = id.clone();
     let mut n = 2;
     while !ids.insert(id.clone()) {
@@ -125,18 +95,9 @@ fn name_operation(
 }
 
 fn tag_operation(operation: &mut Map<String, Value>, route: &str, tags: &mut Vec<String>) {
-    let first = route
-        .split('/')
-        .find(|segment| !segment.is_empty() && parameter_name(segment).is_none());
-    let own = operation
-        .entry("tags")
-        .or_insert_with(|| json!([first.unwrap_or("root")]));
-    for tag in own
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    let first = route.split('/').find(|segment| !segment.is_empty() && parameter_name(segment).is_none());
+    let own = operation.entry("tags").or_insert_with(|| json!([first.unwrap_or("root")]));
+    for tag in own.as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !tags.iter().any(|known| known == tag) {
             tags.push(tag.to_owned());
         }
@@ -176,19 +137,13 @@ fn describe_parameters(operation: &mut Map<String, Value>, path: &str) {
         seen.insert((parameter["in"].to_string(), parameter["name"].to_string()))
     });
     for name in &names {
-        if !described
-            .iter()
-            .any(|parameter| parameter["in"] == "path" && parameter["name"] == *name)
-        {
+        if !described.iter().any(|parameter| parameter["in"] == "path" && parameter["name"] == *name) {
             described.push(json!({ "in": "path", "name": name, "required": true, "schema": { "type": "string" } }));
         }
     }
     if !described.is_empty() {
         described.sort_by_key(|parameter| {
-            names
-                .iter()
-                .position(|name| parameter["in"] == "path" && parameter["name"] == *name)
-                .unwrap_or(names.len())
+            names.iter().position(|name| parameter["in"] == "path" && parameter["name"] == *name).unwrap_or(names.len())
         });
         operation.insert("parameters".to_owned(), described.into());
     }
@@ -205,10 +160,7 @@ fn secure(operation: &mut Map<String, Value>, has_login: bool) -> bool {
 
 fn describe_answers(operation: &mut Map<String, Value>) {
     let has_query = |operation: &Map<String, Value>| {
-        operation
-            .get("parameters")
-            .and_then(Value::as_array)
-            .is_some_and(|all| all.iter().any(|p| p["in"] == "query"))
+        operation.get("parameters").and_then(Value::as_array).is_some_and(|all| all.iter().any(|p| p["in"] == "query"))
     };
     let reads = operation.contains_key("requestBody") || has_query(operation);
     let is_secured = operation.contains_key("security");
@@ -216,32 +168,20 @@ fn describe_answers(operation: &mut Map<String, Value>) {
     let Some(answers) = answers.as_object_mut() else {
         return;
     };
-    if !answers
-        .keys()
-        .any(|status| status.starts_with(['1', '2', '3']))
-    {
+    if !answers.keys().any(|status| status.starts_with(['1', '2', '3'])) {
         answers.insert("200".to_owned(), json!({ "description": "The answer" }));
     }
     let mut add = |status: &str, is_given: bool, name: &str| {
         if is_given {
-            answers
-                .entry(status)
-                .or_insert_with(|| json!({ "$ref": format!("#/components/responses/{name}") }));
+            answers.entry(status).or_insert_with(|| json!({ "$ref": format!("#/components/responses/{name}") }));
         }
     };
     add("401", is_secured, "Unauthenticated");
     add("422", reads, "Unprocessable");
-    let is_ours = |answer: &Value| {
-        answer
-            .pointer("/content/application~1problem+json")
-            .is_some()
-    };
+    let is_ours = |answer: &Value| answer.pointer("/content/application~1problem+json").is_some();
     if answers.get("default").is_none_or(is_ours) {
         answers.shift_remove("default");
-        answers.insert(
-            "default".to_owned(),
-            json!({ "$ref": "#/components/responses/Problem" }),
-        );
+        answers.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
     }
 }
 
@@ -294,10 +234,7 @@ struct Found {
 
 impl Schemas {
     fn new(known: Map<String, Value>) -> Self {
-        let mut schemas = Schemas {
-            named: known.into_iter().collect(),
-            found: Vec::new(),
-        };
+        let mut schemas = Schemas { named: known.into_iter().collect(), found: Vec::new() };
         // Every document describes problems, even where no handler can fail.
         let mut operation = aide::openapi::Operation::default();
         super::output_schema::<crate::web::reply::ProblemBody<'static>>(&mut operation);
@@ -315,22 +252,13 @@ impl Schemas {
         let mut identities = BTreeMap::new();
         for (n, mut load) in loads.into_iter().enumerate() {
             let is_output = load["is_output"] == true;
-            let schemas = load["schemas"]
-                .as_object_mut()
-                .map(std::mem::take)
-                .unwrap_or_default();
+            let schemas = load["schemas"].as_object_mut().map(std::mem::take).unwrap_or_default();
             let start = format!("#/{CARRIED}/{n}/");
-            let ids: BTreeMap<String, String> = schemas
-                .keys()
-                .map(|name| (format!("{start}{name}"), identity(&schemas, &start, name)))
-                .collect();
+            let ids: BTreeMap<String, String> =
+                schemas.keys().map(|name| (format!("{start}{name}"), identity(&schemas, &start, name))).collect();
             for (name, schema) in &schemas {
                 let identity = ids[&format!("{start}{name}")].clone();
-                match self
-                    .found
-                    .iter_mut()
-                    .find(|found| found.identity == identity)
-                {
+                match self.found.iter_mut().find(|found| found.identity == identity) {
                     Some(found) => found.is_output |= is_output,
                     None => self.found.push(Found {
                         base: name.clone(),
@@ -360,30 +288,18 @@ impl Schemas {
                 }
                 let base = self.found[i].base.clone();
                 let is_taken = |name: &str| self.named.contains_key(name);
-                let first = if is_output || !is_taken(&base) {
-                    base
-                } else {
-                    format!("{base}Input")
-                };
-                let mut names =
-                    std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}{n}")));
+                let first = if is_output || !is_taken(&base) { base } else { format!("{base}Input") };
+                let mut names = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}{n}")));
                 let name = names.find(|name| !is_taken(name)).unwrap_or_default();
                 self.named.insert(name.clone(), Value::Null);
                 self.found[i].name = name;
             }
         }
-        let names: BTreeMap<String, String> = self
-            .found
-            .iter()
-            .map(|found| (found.identity.clone(), format!("{SCHEMAS}{}", found.name)))
-            .collect();
+        let names: BTreeMap<String, String> =
+            self.found.iter().map(|found| (found.identity.clone(), format!("{SCHEMAS}{}", found.name))).collect();
         for found in &mut self.found {
             for_each_reference([&mut found.schema], &mut |reference| {
-                if let Some(name) = found
-                    .refers
-                    .get(reference)
-                    .and_then(|identity| names.get(identity))
-                {
+                if let Some(name) = found.refers.get(reference).and_then(|identity| names.get(identity)) {
                     *reference = name.clone();
                 }
             });
@@ -405,9 +321,7 @@ impl Schemas {
         let mut used = BTreeMap::new();
         let mut open = references(document);
         while let Some(reference) = open.pop() {
-            let Some((name, schema)) = reference
-                .strip_prefix(SCHEMAS)
-                .and_then(|name| self.named.get_key_value(name))
+            let Some((name, schema)) = reference.strip_prefix(SCHEMAS).and_then(|name| self.named.get_key_value(name))
             else {
                 continue;
             };
@@ -427,20 +341,13 @@ fn identity(schemas: &Map<String, Value>, start: &str, name: &str) -> String {
         let Some(schema) = schemas.get(&name).filter(|_| !reached.contains_key(&name)) else {
             continue;
         };
-        open.extend(
-            references(schema)
-                .into_iter()
-                .filter_map(|to| to.strip_prefix(start).map(str::to_owned)),
-        );
+        open.extend(references(schema).into_iter().filter_map(|to| to.strip_prefix(start).map(str::to_owned)));
         reached.insert(name, schema.to_string().replace(start, "#/"));
     }
     format!("{name} {reached:?}")
 }
 
-fn for_each_reference<'a>(
-    values: impl IntoIterator<Item = &'a mut Value>,
-    visit: &mut impl FnMut(&mut String),
-) {
+fn for_each_reference<'a>(values: impl IntoIterator<Item = &'a mut Value>, visit: &mut impl FnMut(&mut String)) {
     for value in values {
         match value {
             Value::Array(list) => for_each_reference(list.iter_mut(), visit),
@@ -459,13 +366,8 @@ fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().flat_map(references).collect(),
         Value::Object(object) => {
-            let own = object
-                .get("$ref")
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            own.into_iter()
-                .chain(object.values().flat_map(references))
-                .collect()
+            let own = object.get("$ref").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(object.values().flat_map(references)).collect()
         }
         _ => Vec::new(),
     }

@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aide::axum::ApiRouter;
 use aide::openapi::{
-    OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr,
-    SchemaObject, SecurityRequirement,
+    OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr, SchemaObject,
+    SecurityRequirement,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -57,23 +57,14 @@ pub(crate) fn assemble(
         if !prefix.is_empty() && config.root_alias {
             router = router.merge(Router::from(api.clone()));
         }
-        let documented = if prefix.is_empty() {
-            api
-        } else {
-            ApiRouter::new().nest(prefix, api)
-        };
+        let documented = if prefix.is_empty() { api } else { ApiRouter::new().nest(prefix, api) };
         router = router.merge(documented.merge(at_root).finish_api(&mut open_api));
         let document = Document::new(open_api, prefix, name, version);
         let mut router = router.layer(from_fn(etag::tag_answers));
         if config.max_body_bytes != AXUM_BODY_LIMIT {
             router = router.layer(DefaultBodyLimit::max(config.max_body_bytes));
         }
-        (
-            router
-                .with_state(kernel.clone())
-                .merge(page::routes(name, &document)),
-            document,
-        )
+        (router.with_state(kernel.clone()).merge(page::routes(name, &document)), document)
     })
 }
 
@@ -83,14 +74,9 @@ pub(crate) fn assemble(
 /// Where `build` panicked, with its words.
 pub(crate) fn without_conflicts<R>(build: impl FnOnce() -> R) -> Result<R> {
     catch_unwind(AssertUnwindSafe(build)).map_err(|panic| {
-        let words = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Error::internal(format!(
-            "the routes can't be put together: {}",
-            words.unwrap_or("no reason was given").trim()
-        ))
+        let words =
+            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Error::internal(format!("the routes can't be put together: {}", words.unwrap_or("no reason was given").trim()))
     })
 }
 
@@ -116,10 +102,7 @@ pub(crate) fn output_schema<T: JsonSchema>(operation: &mut Operation) -> Schema 
 
 /// Makes the schema of `T`, and has the operation carry all that it refers to.
 fn carry<T: JsonSchema>(operation: &mut Operation, contract: Contract) -> Schema {
-    let carried = operation
-        .extensions
-        .entry(CARRIED.to_owned())
-        .or_insert_with(|| Value::Array(Vec::new()));
+    let carried = operation.extensions.entry(CARRIED.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
     let Value::Array(loads) = carried else {
         return Schema::default();
     };
@@ -131,9 +114,7 @@ fn carry<T: JsonSchema>(operation: &mut Operation, contract: Contract) -> Schema
         .into_generator();
     let schema = generator.subschema_for::<T>();
     let is_output = *generator.contract() == Contract::Serialize;
-    loads.push(
-        serde_json::json!({ "is_output": is_output, "schemas": generator.take_definitions(true) }),
-    );
+    loads.push(serde_json::json!({ "is_output": is_output, "schemas": generator.take_definitions(true) }));
     schema
 }
 
@@ -147,12 +128,7 @@ fn resolved<'a>(operation: &'a Operation, schema: &'a Value) -> &'a Value {
             .strip_prefix(CARRIED)?
             .strip_prefix('/')?
             .split_once('/')?;
-        operation
-            .extensions
-            .get(CARRIED)?
-            .get(load.parse::<usize>().ok()?)?
-            .get("schemas")?
-            .get(name)
+        operation.extensions.get(CARRIED)?.get(load.parse::<usize>().ok()?)?.get("schemas")?.get(name)
     };
     target().unwrap_or(schema)
 }
@@ -165,55 +141,33 @@ pub(crate) fn set_body(operation: &mut Operation, media: &str, schema: Schema) {
 pub(crate) fn parameters<T: JsonSchema>(operation: &mut Operation) -> Vec<ParameterData> {
     let schema = input_schema::<T>(operation).to_value();
     let object = resolved(operation, &schema);
-    let is_required = |name: &str| {
-        object["required"]
-            .as_array()
-            .is_some_and(|names| names.iter().any(|n| n == name))
-    };
+    let is_required = |name: &str| object["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
     let fields = object["properties"].as_object().into_iter().flatten();
-    fields
-        .map(|(name, schema)| parameter(name, is_required(name), schema))
-        .collect()
+    fields.map(|(name, schema)| parameter(name, is_required(name), schema)).collect()
 }
 
 /// The parameters of a route: a struct names them, a tuple or a single value has them in their order.
 pub(crate) fn add_path_parameters<T: JsonSchema>(operation: &mut Operation) {
     let schema = input_schema::<T>(operation).to_value();
     let target = resolved(operation, &schema);
-    let found: Vec<ParameterData> = match (
-        target["properties"].as_object(),
-        target["prefixItems"].as_array(),
-    ) {
-        (Some(fields), _) => fields
-            .iter()
-            .map(|(name, schema)| parameter(name, true, schema))
-            .collect(),
-        (None, Some(items)) => (0..)
-            .zip(items)
-            .map(|(i, schema)| parameter(&document::nth_name(i), true, schema))
-            .collect(),
+    let found: Vec<ParameterData> = match (target["properties"].as_object(), target["prefixItems"].as_array()) {
+        (Some(fields), _) => fields.iter().map(|(name, schema)| parameter(name, true, schema)).collect(),
+        (None, Some(items)) => {
+            (0..).zip(items).map(|(i, schema)| parameter(&document::nth_name(i), true, schema)).collect()
+        }
         (None, None) => vec![parameter(&document::nth_name(0), true, &schema)],
     };
-    let parameters = found.into_iter().map(|parameter_data| Parameter::Path {
-        parameter_data,
-        style: PathStyle::Simple,
-    });
-    operation
-        .parameters
-        .extend(parameters.map(ReferenceOr::Item));
+    let parameters =
+        found.into_iter().map(|parameter_data| Parameter::Path { parameter_data, style: PathStyle::Simple });
+    operation.parameters.extend(parameters.map(ReferenceOr::Item));
 }
 
 fn parameter(name: &str, required: bool, schema: &Value) -> ParameterData {
     let mut schema = schema.clone();
-    let description = schema
-        .as_object_mut()
-        .and_then(|schema| schema.remove("description"));
+    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
     ParameterData {
         name: name.to_owned(),
-        description: description
-            .as_ref()
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        description: description.as_ref().and_then(Value::as_str).map(str::to_owned),
         required,
         deprecated: None,
         format: ParameterSchemaOrContent::Schema(SchemaObject {

@@ -6,8 +6,7 @@ use std::io::Read;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -33,54 +32,28 @@ pub(super) fn routes(name: &str, document: &Document) -> Router {
     let document = document.clone();
     let page = Bytes::from(PAGE.replace("{title}", &escaped(name)));
     Router::new()
-        .route(
-            "/openapi.json",
-            get(move |headers: HeaderMap| async move { revalidated(&headers, &document) }),
-        )
+        .route("/openapi.json", get(move |headers: HeaderMap| async move { revalidated(&headers, &document) }))
         .route("/docs", get(move || async move { html(page) }))
-        .route(
-            "/docs/docs.js",
-            get(|| async { plain(START, "text/javascript; charset=utf-8") }),
-        )
-        .route(
-            "/docs/swagger-ui-bundle.js",
-            get(|headers| packed(SCRIPT, "text/javascript; charset=utf-8", headers)),
-        )
-        .route(
-            "/docs/swagger-ui.css",
-            get(|headers| packed(STYLE, "text/css; charset=utf-8", headers)),
-        )
+        .route("/docs/docs.js", get(|| async { plain(START, "text/javascript; charset=utf-8") }))
+        .route("/docs/swagger-ui-bundle.js", get(|headers| packed(SCRIPT, "text/javascript; charset=utf-8", headers)))
+        .route("/docs/swagger-ui.css", get(|headers| packed(STYLE, "text/css; charset=utf-8", headers)))
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn revalidated(headers: &HeaderMap, document: &Document) -> Response {
-    let common = [
-        (ETAG, document.etag.clone()),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
+    let common = [(ETAG, document.etag.clone()), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     if etag::is_current(headers.get(IF_NONE_MATCH), &document.etag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
-    (
-        common,
-        [(CONTENT_TYPE, "application/json")],
-        document.json.clone(),
-    )
-        .into_response()
+    (common, [(CONTENT_TYPE, "application/json")], document.json.clone()).into_response()
 }
 
 fn html(page: Bytes) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (CACHE_CONTROL, "no-cache"),
-    ];
+    let headers =
+        [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-cache")];
     (headers, page).into_response()
 }
 
@@ -93,44 +66,27 @@ async fn packed(gzip: &'static [u8], media: &'static str, headers: HeaderMap) ->
     let etag = HeaderValue::from_static(VERSION);
     let common = [
         (ETAG, etag.clone()),
-        (
-            CACHE_CONTROL,
-            HeaderValue::from_static("public, max-age=86400"),
-        ),
+        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400")),
         (VARY, HeaderValue::from_static("accept-encoding")),
     ];
     if etag::is_current(headers.get(IF_NONE_MATCH), &etag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     if takes_gzip(&headers) {
-        return (
-            common,
-            [(CONTENT_TYPE, media), (CONTENT_ENCODING, "gzip")],
-            Body::from(gzip),
-        )
-            .into_response();
+        return (common, [(CONTENT_TYPE, media), (CONTENT_ENCODING, "gzip")], Body::from(gzip)).into_response();
     }
     let mut text = Vec::new();
     match flate2::read::GzDecoder::new(gzip).read_to_end(&mut text) {
         Ok(_) => (common, [(CONTENT_TYPE, media)], text).into_response(),
-        Err(error) => Error::internal("the page can't be unpacked")
-            .cause(error)
-            .into_response(),
+        Err(error) => Error::internal("the page can't be unpacked").cause(error).into_response(),
     }
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|text| text.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let is_refused = weight
-            .trim()
-            .strip_prefix("q=")
-            .and_then(|q| q.trim().parse::<f32>().ok())
-            == Some(0.0);
+        let is_refused = weight.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok()) == Some(0.0);
         matches!(name.trim(), "gzip" | "*") && !is_refused
     })
 }

@@ -155,16 +155,11 @@ async fn remove(_: Path<String>, _: Db) -> Result<NoContent> {
 }
 
 async fn login(_: Form<Login>) -> Result<Json<Token>> {
-    Ok(Json(Token {
-        access_token: "t".to_owned(),
-    }))
+    Ok(Json(Token { access_token: "t".to_owned() }))
 }
 
 async fn makers(_: Json<other::Maker>) -> Json<Maker> {
-    Json(Maker {
-        name: String::new(),
-        since: None,
-    })
+    Json(Maker { name: String::new(), since: None })
 }
 
 fn routes() -> ApiRouter<Kernel> {
@@ -191,25 +186,14 @@ fn document() -> Value {
     serde_json::from_slice(&service().1.json).expect("JSON")
 }
 
-async fn fetch(
-    path: &str,
-    headers: &[(axum::http::HeaderName, &str)],
-) -> (u16, HeaderMap, Vec<u8>) {
+async fn fetch(path: &str, headers: &[(axum::http::HeaderName, &str)]) -> (u16, HeaderMap, Vec<u8>) {
     let mut request = Request::get(path);
     for (name, value) in headers {
         request = request.header(name, *value);
     }
-    let response = service()
-        .0
-        .oneshot(request.body(Body::empty()).expect("a request"))
-        .await
-        .expect("an answer");
+    let response = service().0.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
     let (parts, body) = response.into_parts();
-    (
-        parts.status.as_u16(),
-        parts.headers,
-        to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
-    )
+    (parts.status.as_u16(), parts.headers, to_bytes(body, usize::MAX).await.expect("a body").to_vec())
 }
 
 /// The whole document, for people to look at when it changes.
@@ -237,15 +221,8 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
     for reference in &found {
         assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
     }
-    for name in document["components"]["schemas"]
-        .as_object()
-        .expect("schemas")
-        .keys()
-    {
-        assert!(
-            found.contains(format!("#/components/schemas/{name}").as_str()),
-            "{name}"
-        );
+    for name in document["components"]["schemas"].as_object().expect("schemas").keys() {
+        assert!(found.contains(format!("#/components/schemas/{name}").as_str()), "{name}");
     }
     assert!(!document.to_string().contains(CARRIED));
 }
@@ -256,36 +233,20 @@ fn operations_are_unique_and_named_by_their_routes() {
     let ids = |path: &str, method: &str| document["paths"][path][method]["operationId"].clone();
     assert_eq!(ids("/api/v1/widgets", "post"), "post_widgets");
     assert_eq!(ids("/api/v1/widgets/{id}", "get"), "get_widgets_by_id");
-    assert_eq!(
-        ids("/api/v1/widgets/{id}/parts/{number}", "get"),
-        "get_widgets_by_id_parts_by_number"
-    );
+    assert_eq!(ids("/api/v1/widgets/{id}/parts/{number}", "get"), "get_widgets_by_id_parts_by_number");
     assert_eq!(ids("/api/v1/files/{path}", "get"), "get_files_by_path");
-    assert_eq!(
-        document["paths"].as_object().expect("paths").len(),
-        6,
-        "the root alias is not listed"
-    );
+    assert_eq!(document["paths"].as_object().expect("paths").len(), 6, "the root alias is not listed");
 }
 
 #[test]
 fn what_is_read_and_what_is_written_are_described_apart() {
     let document = document();
     let schema = |name: &str| &document["components"]["schemas"][name];
-    assert!(
-        schema("Widget")["properties"]["owner_id"].is_null(),
-        "a client can't set it"
-    );
-    assert!(
-        !schema("Saved_for_Widget")["properties"]["owner_id"].is_null(),
-        "a client sees it"
-    );
+    assert!(schema("Widget")["properties"]["owner_id"].is_null(), "a client can't set it");
+    assert!(!schema("Saved_for_Widget")["properties"]["owner_id"].is_null(), "a client sees it");
     assert_eq!(schema("Maker")["required"], json!(["name", "since"]));
     assert_eq!(schema("MakerInput")["required"], json!(["name"]));
-    assert_eq!(
-        schema("MakerInput2")["description"],
-        "Another type of the same name."
-    );
+    assert_eq!(schema("MakerInput2")["description"], "Another type of the same name.");
 }
 
 /// The routes of a service may be built on a thread and put together on another.
@@ -303,10 +264,7 @@ fn without_a_login_route_nobody_is_told_to_log_in_there() {
     let api = ApiRouter::new().api_route("/widgets", get(list));
     let (_, document) = assemble(api, ApiRouter::new(), &kernel, "s", "1").expect("a service");
     let document: Value = serde_json::from_slice(&document.json).expect("JSON");
-    assert_eq!(
-        document["paths"]["/api/v1/widgets"]["get"]["security"],
-        json!([{ "bearer": [] }])
-    );
+    assert_eq!(document["paths"]["/api/v1/widgets"]["get"]["security"], json!([{ "bearer": [] }]));
     assert!(document["components"]["securitySchemes"]["password"].is_null());
 }
 
@@ -315,86 +273,45 @@ async fn routes_answer_at_the_prefix_and_at_the_root() {
     for path in ["/api/v1/widgets/1", "/widgets/1"] {
         let (status, _, body) = fetch(path, &[]).await;
         assert_eq!(
-            (
-                status,
-                serde_json::from_slice::<Value>(&body).expect("JSON")["name"].clone()
-            ),
+            (status, serde_json::from_slice::<Value>(&body).expect("JSON")["name"].clone()),
             (200, json!("gear"))
         );
     }
     assert_eq!(fetch("/api/v1/undocumented", &[]).await.0, 200);
     assert_eq!(fetch("/api/v1/openapi.json", &[]).await.0, 404);
-    let (router, _) = service_of(ServiceConfig {
-        root_alias: false,
-        ..ServiceConfig::default()
-    });
-    let response = router
-        .oneshot(
-            Request::get("/widgets/1")
-                .body(Body::empty())
-                .expect("a request"),
-        )
-        .await;
+    let (router, _) = service_of(ServiceConfig { root_alias: false, ..ServiceConfig::default() });
+    let response = router.oneshot(Request::get("/widgets/1").body(Body::empty()).expect("a request")).await;
     assert_eq!(response.expect("an answer").status(), 404);
-    let (router, document) = service_of(ServiceConfig {
-        api_prefix: String::new(),
-        ..ServiceConfig::default()
-    });
-    let response = router
-        .oneshot(
-            Request::get("/widgets/1")
-                .body(Body::empty())
-                .expect("a request"),
-        )
-        .await;
+    let (router, document) = service_of(ServiceConfig { api_prefix: String::new(), ..ServiceConfig::default() });
+    let response = router.oneshot(Request::get("/widgets/1").body(Body::empty()).expect("a request")).await;
     assert_eq!(response.expect("an answer").status(), 200);
     assert!(String::from_utf8_lossy(&document.json).contains("\"/widgets/{id}\""));
 }
 
 #[tokio::test]
 async fn what_was_made_is_answered_with_its_place() {
-    let request = Request::post("/widgets")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Body::from(r#"{"name":"gear"}"#));
-    let response = service()
-        .0
-        .oneshot(request.expect("a request"))
-        .await
-        .expect("an answer");
+    let request =
+        Request::post("/widgets").header(CONTENT_TYPE, "application/json").body(Body::from(r#"{"name":"gear"}"#));
+    let response = service().0.oneshot(request.expect("a request")).await.expect("an answer");
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["location"], "/api/v1/widgets/1");
 }
 
 #[tokio::test]
 async fn the_configured_body_limit_holds() {
-    let (router, _) = service_of(ServiceConfig {
-        max_body_bytes: 10,
-        ..ServiceConfig::default()
-    });
-    let request = Request::post("/widgets")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Body::from(r#"{"name":"gear"}"#));
-    assert_eq!(
-        router
-            .oneshot(request.expect("a request"))
-            .await
-            .expect("an answer")
-            .status(),
-        413
-    );
+    let (router, _) = service_of(ServiceConfig { max_body_bytes: 10, ..ServiceConfig::default() });
+    let request =
+        Request::post("/widgets").header(CONTENT_TYPE, "application/json").body(Body::from(r#"{"name":"gear"}"#));
+    assert_eq!(router.oneshot(request.expect("a request")).await.expect("an answer").status(), 413);
 }
 
 #[test]
 fn two_handlers_for_one_path_are_an_error_that_names_it() {
-    let refusal = without_conflicts(|| routes().api_route("/widgets", get(list)))
-        .map(drop)
-        .expect_err("a refusal");
+    let refusal = without_conflicts(|| routes().api_route("/widgets", get(list))).map(drop).expect_err("a refusal");
     assert!(refusal.to_string().contains("`GET /widgets`"), "{refusal}");
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
     let api = ApiRouter::new().api_route("/docs", get(list));
-    let refusal = assemble(api, ApiRouter::new(), &kernel, "s", "1")
-        .map(drop)
-        .expect_err("a refusal");
+    let refusal = assemble(api, ApiRouter::new(), &kernel, "s", "1").map(drop).expect_err("a refusal");
     assert!(refusal.to_string().contains("`GET /docs`"), "{refusal}");
 }
 
@@ -416,22 +333,11 @@ async fn an_answer_that_has_not_changed_is_not_sent_again() {
     assert_eq!(status, 200);
     for named in [etag.as_str(), "*", &format!("\"other\", W/{etag}")] {
         let (status, headers, body) = fetch("/api/v1/widgets", &[(IF_NONE_MATCH, named)]).await;
-        assert_eq!(
-            (status, body.len(), &headers[ETAG]),
-            (304, 0, &etag.parse().expect("a tag")),
-            "{named}"
-        );
+        assert_eq!((status, body.len(), &headers[ETAG]), (304, 0, &etag.parse().expect("a tag")), "{named}");
     }
-    assert_eq!(
-        fetch("/widgets", &[(IF_NONE_MATCH, "\"other\"")]).await.0,
-        200
-    );
+    assert_eq!(fetch("/widgets", &[(IF_NONE_MATCH, "\"other\"")]).await.0, 200);
     let (status, headers, _) = fetch("/widgets/1/parts/x", &[(IF_NONE_MATCH, "*")]).await;
-    assert_eq!(
-        (status, headers.contains_key(ETAG)),
-        (422, false),
-        "an error has no tag"
-    );
+    assert_eq!((status, headers.contains_key(ETAG)), (422, false), "an error has no tag");
 }
 
 /// All that the page loads is served by us, and its policy lets the browser load nothing else.
@@ -443,20 +349,11 @@ async fn the_page_works_offline() {
     assert_eq!(headers[CONTENT_TYPE], "text/html; charset=utf-8");
     assert!(page.contains("<title>widget &lt;service&gt;</title>"));
     let policy = headers[CONTENT_SECURITY_POLICY].to_str().expect("text");
-    assert!(
-        policy.starts_with("default-src 'none'; ") && !policy.contains("http"),
-        "{policy}"
-    );
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("http"), "{policy}");
 
     let mut loaded = 0;
-    for part in page
-        .split(['<', '>'])
-        .filter(|part| part.starts_with("script ") || part.starts_with("link "))
-    {
-        let (_, rest) = part
-            .split_once("src=\"")
-            .or_else(|| part.split_once("href=\""))
-            .expect("a source");
+    for part in page.split(['<', '>']).filter(|part| part.starts_with("script ") || part.starts_with("link ")) {
+        let (_, rest) = part.split_once("src=\"").or_else(|| part.split_once("href=\"")).expect("a source");
         let source = rest.split('"').next().expect("a quoted source");
         if source.starts_with("data:") {
             continue;
@@ -468,11 +365,7 @@ async fn the_page_works_offline() {
         if source.ends_with(".css") {
             let text = String::from_utf8(text).expect("text");
             for url in text.split("url(").skip(1) {
-                assert!(
-                    url.trim_start_matches(['"', '\'']).starts_with("data:"),
-                    "{}",
-                    &url[..40]
-                );
+                assert!(url.trim_start_matches(['"', '\'']).starts_with("data:"), "{}", &url[..40]);
             }
             assert!(!text.contains("@import"));
         }
@@ -493,19 +386,12 @@ async fn the_pages_files_are_those_that_were_reviewed() {
             .collect();
         assert!(sums.contains(&format!("{sum}  {file}")), "{file}");
 
-        let (_, headers, gzip) = fetch(
-            &format!("/docs/{file}"),
-            &[(ACCEPT_ENCODING, "br, gzip;q=0.5")],
-        )
-        .await;
+        let (_, headers, gzip) = fetch(&format!("/docs/{file}"), &[(ACCEPT_ENCODING, "br, gzip;q=0.5")]).await;
         assert_eq!(headers[CONTENT_ENCODING], "gzip");
         let mut unpacked = Vec::new();
-        flate2::read::GzDecoder::new(gzip.as_slice())
-            .read_to_end(&mut unpacked)
-            .expect("gzip");
+        flate2::read::GzDecoder::new(gzip.as_slice()).read_to_end(&mut unpacked).expect("gzip");
         assert_eq!(unpacked, plain);
-        let (_, headers, _) =
-            fetch(&format!("/docs/{file}"), &[(ACCEPT_ENCODING, "gzip;q=0")]).await;
+        let (_, headers, _) = fetch(&format!("/docs/{file}"), &[(ACCEPT_ENCODING, "gzip;q=0")]).await;
         assert!(!headers.contains_key(CONTENT_ENCODING));
     }
 }

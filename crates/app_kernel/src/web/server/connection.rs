@@ -157,10 +157,9 @@ impl HttpBody for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_ready() && self.incoming.is_end_stream() {
-            if let Some(pace) = self.pace.take() {
-                pace.request_body_ended();
-            }
+        let has_ended = matches!(frame, Poll::Ready(None)) || (frame.is_ready() && self.incoming.is_end_stream());
+        if let Some(pace) = self.pace.take_if(|_| has_ended) {
+            pace.request_body_ended();
         }
         frame
     }
@@ -174,7 +173,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// A response's body on its way out. Knows whether the client took the last part: hyper asks for the next one only then.
+/// A response's body on its way out. Knows whether the client took the last part: hyper asks for the next one, or drops the body, only then.
 struct ResponseBody {
     inner: Body,
     in_flight: InFlight,
@@ -184,15 +183,14 @@ struct ResponseBody {
 impl ResponseBody {
     fn new(inner: Body, in_flight: InFlight) -> Self {
         let mut body = ResponseBody { inner, in_flight, is_handed_over: false };
+        // The head is a part too; a response that is nothing else is dropped at once.
         body.hand_over();
         body
     }
 
     fn hand_over(&mut self) {
-        if !self.inner.is_end_stream() {
-            self.is_handed_over = true;
-            self.in_flight.0.part_handed_over();
-        }
+        self.is_handed_over = true;
+        self.in_flight.0.part_handed_over();
     }
 
     fn take(&mut self) {

@@ -22,15 +22,19 @@ impl Since {
     }
 
     fn mark_first(&self, pace: &Pace) {
-        if self.0.load(Relaxed) == 0 {
+        if !self.is_set() {
             self.mark(pace);
         }
     }
 
     fn clear(&self) {
-        if self.0.load(Relaxed) != 0 {
+        if self.is_set() {
             self.0.store(0, Relaxed);
         }
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Relaxed) != 0
     }
 
     fn get(&self, pace: &Pace) -> Option<Instant> {
@@ -112,7 +116,13 @@ impl Pace {
 
     pub(super) fn bytes_went(&self, count: usize) {
         self.written.fetch_add(count as u64, Relaxed);
-        self.stalled_since.clear();
+        if self.stalled_since.is_set() {
+            self.stalled_since.clear();
+            // A response whose body was handed over whole ends when the client has taken it.
+            if self.in_flight.load(Relaxed) == 0 {
+                self.idle_since.mark(self);
+            }
+        }
     }
 
     pub(super) fn client_does_not_read(&self) {
@@ -160,7 +170,7 @@ impl Pace {
 
     /// Whether a head is being read: hyper answers by itself only then, to say that it can't be read.
     pub(super) fn is_reading_head(&self) -> bool {
-        self.head_since.0.load(Relaxed) != 0 && self.in_flight.load(Relaxed) == 0
+        self.head_since.is_set() && self.in_flight.load(Relaxed) == 0
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -182,9 +192,10 @@ impl Pace {
         if is_late(memory.progress_at, limits.body_timeout) {
             return Verdict::Cut;
         }
-        if self.in_flight.load(Relaxed) == 0 {
+        // What waits to be written is the end of a response.
+        if self.in_flight.load(Relaxed) == 0 && !self.stalled_since.is_set() {
             if let Some(since) = memory.closing_since {
-                if is_late(since, limits.body_timeout) {
+                if is_late(since.max(memory.flowed_at), limits.body_timeout) {
                     return Verdict::Cut;
                 }
             } else if let Some(since) = self.head_since.get(self) {

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 use axum::Router;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper_util::rt::TokioIo;
@@ -29,20 +29,28 @@ fn edge(router: Router, limits: &Limits) -> Edge {
 }
 
 fn routes() -> Router {
-    let quiet_stream = || stream::unfold(0, async |n| {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        (n < 3).then(|| (Ok::<_, axum::Error>(Frame::data(Bytes::from("tick "))), n + 1))
-    });
+    let quiet_stream = || {
+        stream::unfold(0, async |n| {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            (n < 3).then(|| (Ok::<_, axum::Error>(Frame::data(Bytes::from("tick "))), n + 1))
+        })
+    };
     Router::new()
         .route("/ok", get(async || "fine"))
-        .route("/slow", get(async || {
-            tokio::time::sleep(Duration::from_secs(300)).await;
-            "at last"
-        }))
+        .route(
+            "/slow",
+            get(async || {
+                tokio::time::sleep(Duration::from_secs(300)).await;
+                "at last"
+            }),
+        )
         .route("/length", post(async |body: Bytes| body.len().to_string()))
         .route("/big", get(async || vec![b'x'; 16 << 20]))
         .route("/quiet", get(async move || Body::new(StreamBody::new(Box::pin(quiet_stream())))))
-        .route("/peer", get(async |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<SocketAddr>| peer.to_string()))
+        .route(
+            "/peer",
+            get(async |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<SocketAddr>| peer.to_string()),
+        )
 }
 
 /// One connection in memory, whose time is the test's.
@@ -158,7 +166,7 @@ async fn a_client_that_reads_slowly_gets_everything() {
             0 => break,
             count => total += count,
         }
-        tokio::time::sleep(Duration::from_secs(9)).await;
+        tokio::time::sleep(Duration::from_secs(25)).await;
     }
     assert!(total > 16 << 20, "{total}");
 }
@@ -204,7 +212,10 @@ async fn what_is_not_http_is_answered_in_the_same_shape() {
         let document: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(document["status"], status);
         let id = document["request_id"].as_str().expect("an id");
-        assert!(head.contains(&format!("x-request-id: {id}\r\n")) && head.contains("application/problem+json"), "{head}");
+        assert!(
+            head.contains(&format!("x-request-id: {id}\r\n")) && head.contains("application/problem+json"),
+            "{head}"
+        );
     }
 }
 
@@ -261,7 +272,8 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let edge = edge(router, &limits);
         let done = tokio::spawn(serve(listener, edge, limits, async {
-            stopped.await.expect("the test stops the server");
+            // A test that ends without a stop drops the sender.
+            let _ = stopped.await;
         }));
         Running { address, stop: Some(stop), done }
     }
@@ -313,7 +325,10 @@ async fn a_refusal_is_read_by_a_client_that_is_still_sending() {
         let mut stream = server.connect().await;
         let (mut reader, mut writer) = stream.split();
         let send = async {
-            writer.write_all(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n").await.expect("written");
+            writer
+                .write_all(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n")
+                .await
+                .expect("written");
             let _ = writer.write_all(&vec![b'x'; 4_000_000]).await;
         };
         let read = async {

@@ -133,8 +133,13 @@ async fn a_permanent_deletion_leaves_only_the_history(database: TestDatabase) {
     assert!(db.delete::<Widget>(&gear.id).permanent().await.expect("a soft deletion can be made permanent"));
     assert!(!db.delete::<Widget>(&gear.id).permanent().await.expect("a deletion"), "it is gone");
     assert_eq!(db.get::<Widget>(&gear.id).include_deleted().await.expect("a read"), None);
-    let operations: Vec<&str> =
-        db.history::<Widget>(&gear.id).await.expect("a history").iter().map(|version| version.operation.as_str()).collect();
+    let operations: Vec<&str> = db
+        .history::<Widget>(&gear.id)
+        .await
+        .expect("a history")
+        .iter()
+        .map(|version| version.operation.as_str())
+        .collect();
     assert_eq!(operations, ["deleted", "soft_deleted", "created"]);
     assert_eq!(db.purge_history("widgets", &gear.id).await.expect("a purge"), 3);
     assert_eq!(db.history::<Widget>(&gear.id).await.expect("a history"), []);
@@ -153,7 +158,10 @@ async fn matching_updates_or_creates(database: TestDatabase) {
 async fn matching_needs_a_unique_index(database: TestDatabase) {
     let db = widgets(&database).await;
     let error = db.save(widget("gear")).match_by(["color"]).await.expect_err("no unique index");
-    assert_eq!(error.message(), "matching `widgets` by color needs a unique index over exactly these columns, in this order");
+    assert_eq!(
+        error.message(),
+        "matching `widgets` by color needs a unique index over exactly these columns, in this order"
+    );
     let error = db.save(widget("gear")).match_by(["colour"]).await.expect_err("no such column");
     assert_eq!(error.message(), "`widgets` has no column `colour` to match by");
 }

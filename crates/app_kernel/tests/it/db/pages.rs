@@ -1,8 +1,8 @@
 //! Pages by cursor: stable while rows come and go.
 
 use app_kernel::store::db::entity::Entity;
-use app_kernel::store::db::{Db, Page};
 use app_kernel::store::db::row::Saved;
+use app_kernel::store::db::{Db, Page};
 use app_kernel::testing::{TestDatabase, on_every_database};
 
 use super::{Widget, open, widget};
@@ -54,8 +54,14 @@ async fn pages_hold_every_row_once_in_every_order(database: TestDatabase) {
         "[color] DESC, [size] NULLS LAST, [name]",
         "[created_at] DESC",
     ] {
-        let whole: Vec<String> =
-            db.find::<Widget>("", ()).order_by(order).await.expect("a query").iter().map(|widget| widget.name.clone()).collect();
+        let whole: Vec<String> = db
+            .find::<Widget>("", ())
+            .order_by(order)
+            .await
+            .expect("a query")
+            .iter()
+            .map(|widget| widget.name.clone())
+            .collect();
         assert_eq!(whole.len(), 23);
         for limit in [1, 4, 23, 50] {
             assert_eq!(all_pages(&db, order, limit).await, whole, "{order}, {limit} a page");
@@ -68,14 +74,22 @@ async fn pages_do_not_shift_when_rows_come_and_go(database: TestDatabase) {
     let first = db.find::<Widget>("", ()).order_by("[name]").limit(5).page().await.expect("a page");
     db.delete::<Widget>(&first.items[0].id).await.expect("a deletion");
     db.save(widget("w00 and more")).await.expect("a save");
-    let second = db.find::<Widget>("", ()).order_by("[name]").limit(5).after(first.next.expect("more")).page().await.expect("a page");
+    let second = db
+        .find::<Widget>("", ())
+        .order_by("[name]")
+        .limit(5)
+        .after(first.next.expect("more"))
+        .page()
+        .await
+        .expect("a page");
     let names: Vec<&str> = second.items.iter().map(|widget| widget.name.as_str()).collect();
     assert_eq!(names, ["w05", "w06", "w07", "w08", "w09"]);
 }
 
 async fn a_cursor_of_something_else_is_refused(database: TestDatabase) {
     let db = filled(&database).await;
-    let cursor = db.find::<Widget>("", ()).order_by("[name]").limit(5).page().await.expect("a page").next.expect("more");
+    let cursor =
+        db.find::<Widget>("", ()).order_by("[name]").limit(5).page().await.expect("a page").next.expect("more");
     let error = db.find::<Widget>("", ()).order_by("[size]").after(&cursor).await.expect_err("another order");
     assert_eq!((error.http_status(), error.error_code()), (400, "bad_cursor"));
     for garbage in ["", "x", "'; DROP TABLE widgets", &"A".repeat(100_000)] {

@@ -108,10 +108,14 @@ async fn orders_are_the_same_everywhere(database: TestDatabase) {
         ("[size] DESC", &["back\\slash", "50% off_now", "Apple", "apple", "ÉCLAIR é", "banana"]),
         ("[size] ASC NULLS LAST", &["ÉCLAIR é", "apple", "Apple", "50% off_now", "back\\slash", "banana"]),
         ("[size] DESC NULLS FIRST", &["banana", "back\\slash", "50% off_now", "Apple", "apple", "ÉCLAIR é"]),
-        ("[live] DESC, [weight] ASC NULLS LAST, [name]", &["50% off_now", "apple", "Apple", "back\\slash", "banana", "ÉCLAIR é"]),
+        (
+            "[live] DESC, [weight] ASC NULLS LAST, [name]",
+            &["50% off_now", "apple", "Apple", "back\\slash", "banana", "ÉCLAIR é"],
+        ),
     ];
     for (order, wanted) in cases {
-        let found = db.find::<Thing>("", ()).order_by(*order).await.unwrap_or_else(|error| panic!("{order}: {error:?}"));
+        let found =
+            db.find::<Thing>("", ()).order_by(*order).await.unwrap_or_else(|error| panic!("{order}: {error:?}"));
         let names: Vec<&str> = found.iter().map(|thing| thing.name.as_str()).collect();
         assert_eq!(names, *wanted, "{order}");
     }
@@ -121,7 +125,9 @@ async fn a_limit_holds(database: TestDatabase) {
     let db = widgets(&database).await;
     db.save_many((0..120).map(|i| widget(&format!("w{i:03}")))).await.expect("saves");
     assert_eq!(db.find::<Widget>("", ()).await.expect("a query").len(), 100, "where no limit is said");
-    let names = |found: Vec<app_kernel::store::db::row::Saved<Widget>>| found.iter().map(|w| w.name.clone()).collect::<Vec<_>>();
+    let names = |found: Vec<app_kernel::store::db::row::Saved<Widget>>| {
+        found.iter().map(|w| w.name.clone()).collect::<Vec<_>>()
+    };
     let found = db.find::<Widget>("", ()).order_by("[name]").limit(2).offset(3).await.expect("a query");
     assert_eq!(names(found), ["w003", "w004"]);
     assert_eq!(db.find::<Widget>("", ()).limit(0).await.expect("a query"), []);
@@ -154,7 +160,8 @@ async fn a_bad_clause_is_refused_in_words(database: TestDatabase) {
         assert_eq!(error.error_code(), "bad_where_clause");
     }
     for order in ["[colour]", "name", "[name] UP", "[name]; DROP TABLE widgets", "[name],", "[name], [name]"] {
-        let error = db.find::<Widget>("", ()).order_by(order).await.err().unwrap_or_else(|| panic!("{order} was taken"));
+        let error =
+            db.find::<Widget>("", ()).order_by(order).await.err().unwrap_or_else(|| panic!("{order} was taken"));
         assert_eq!((error.http_status(), error.error_code()), (400, "bad_order_by"), "{order}");
     }
 }
@@ -162,12 +169,21 @@ async fn a_bad_clause_is_refused_in_words(database: TestDatabase) {
 async fn raw_sql_speaks_the_same_values(database: TestDatabase) {
     let db = widgets(&database).await;
     db.save_many(["a", "b", "c"].map(widget)).await.expect("saves");
-    let touched = db.execute("UPDATE [widgets] SET [color] = ? WHERE [name] IN (?, ?)", ("green", "a", "b")).await.expect("an update");
+    let touched = db
+        .execute("UPDATE [widgets] SET [color] = ? WHERE [name] IN (?, ?)", ("green", "a", "b"))
+        .await
+        .expect("an update");
     assert_eq!(touched, 2);
     // Rows that match count as touched, whether or not they change: on every database.
-    assert_eq!(db.execute("UPDATE [widgets] SET [color] = ? WHERE [name] = ?", ("green", "a")).await.expect("an update"), 1);
+    assert_eq!(
+        db.execute("UPDATE [widgets] SET [color] = ? WHERE [name] = ?", ("green", "a")).await.expect("an update"),
+        1
+    );
     let rows = db
-        .query("SELECT [color] AS [c], COUNT(*) AS [n] FROM [widgets] WHERE [size] >= ? GROUP BY [color] ORDER BY [color]", [3])
+        .query(
+            "SELECT [color] AS [c], COUNT(*) AS [n] FROM [widgets] WHERE [size] >= ? GROUP BY [color] ORDER BY [color]",
+            [3],
+        )
         .await
         .expect("a query");
     let counts: Vec<(&str, i64)> =

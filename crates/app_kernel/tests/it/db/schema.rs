@@ -117,7 +117,8 @@ async fn ten_starts_at_once_make_one_schema(database: TestDatabase) {
         tokio::spawn(async move {
             let options =
                 DbOptions { driver: Options { pool_size: Some(2), ..Options::default() }, ..DbOptions::default() };
-            let db = Db::open(&url, &[Widget::definition(), Project::definition(), Part::definition()], options).await?;
+            let db =
+                Db::open(&url, &[Widget::definition(), Project::definition(), Part::definition()], options).await?;
             db.migrate().await?;
             db.save(widget(&app_kernel::base::id::new_id())).await?;
             Ok::<Db, app_kernel::base::error::Error>(db)

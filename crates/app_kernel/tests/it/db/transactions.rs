@@ -207,7 +207,11 @@ async fn deadlocks_are_tried_again(database: TestDatabase) {
     };
     tokio::join!(swap(&a.id, &b.id), swap(&b.id, &a.id), swap(&a.id, &b.id), swap(&b.id, &a.id));
     for id in [&a.id, &b.id] {
-        assert_eq!(db.get::<Widget>(id).await.expect("a read").expect("it is there").version, 41, "every save counted once");
+        assert_eq!(
+            db.get::<Widget>(id).await.expect("a read").expect("it is there").version,
+            41,
+            "every save counted once"
+        );
     }
 }
 

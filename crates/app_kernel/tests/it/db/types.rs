@@ -151,7 +151,10 @@ async fn extreme_values_are_read_back_exactly(database: TestDatabase) {
         // MariaDB has no zero below zero, so it is a plain zero everywhere.
         assert_eq!(read.float.to_bits(), (given.float + 0.0).to_bits(), "{} to the last bit", given.float);
         let found = db
-            .count::<Everything>("[id] = ? AND [number] = ? AND [moment] = ? AND [day] = ?", (&saved.id, given.number, given.moment, given.day))
+            .count::<Everything>(
+                "[id] = ? AND [number] = ? AND [moment] = ? AND [day] = ?",
+                (&saved.id, given.number, given.moment, given.day),
+            )
             .await;
         assert_eq!(found.expect("a count"), 1, "{given:?} is found by its values");
     }
@@ -162,8 +165,36 @@ async fn texts_of_all_kinds_are_read_back_exactly(database: TestDatabase) {
     let long = "x".repeat(1 << 20);
     let edge = ["y".repeat((64 << 10) - 1), "z".repeat(64 << 10), "w".repeat((64 << 10) + 1)];
     let texts = [
-        "", " ", "a ", "A", "a", "é", "e\u{301}", "ß", "İı", "👩‍👩‍👧‍👦", "\u{10FFFF}", "\u{FEFF}bom", "\u{202E}bidi", "\r", "\n", "\r\n",
-        "\t", "'\"`[](){}", "\\", "\\N", "NULL", "null", "=1+1", "-- ;", "%_", "\u{1}\u{7f}", &long, &edge[0], &edge[1], &edge[2],
+        "",
+        " ",
+        "a ",
+        "A",
+        "a",
+        "é",
+        "e\u{301}",
+        "ß",
+        "İı",
+        "👩‍👩‍👧‍👦",
+        "\u{10FFFF}",
+        "\u{FEFF}bom",
+        "\u{202E}bidi",
+        "\r",
+        "\n",
+        "\r\n",
+        "\t",
+        "'\"`[](){}",
+        "\\",
+        "\\N",
+        "NULL",
+        "null",
+        "=1+1",
+        "-- ;",
+        "%_",
+        "\u{1}\u{7f}",
+        &long,
+        &edge[0],
+        &edge[1],
+        &edge[2],
     ];
     for text in texts {
         let given = Everything { text: text.to_owned(), json: json!({ "t": text, text: 1 }), ..everything() };
@@ -219,7 +250,11 @@ async fn names_that_are_sql_words_are_names(database: TestDatabase) {
         a_name_of_fifty_four_bytes_as_long_as_any_may_be______: "x".into(),
     };
     let saved = db.save(given.clone()).await.expect("a save");
-    let found = db.find::<Reserved>("[select] = '*' AND [where] AND [group] = 1", ()).order_by("[group] DESC").await.expect("a query");
+    let found = db
+        .find::<Reserved>("[select] = '*' AND [where] AND [group] = 1", ())
+        .order_by("[group] DESC")
+        .await
+        .expect("a query");
     assert_eq!(found, [saved]);
     let error = db.save(given).await.expect_err("a duplicate");
     assert_eq!(error.error_code(), "duplicate");

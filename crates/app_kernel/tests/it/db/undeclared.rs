@@ -67,7 +67,10 @@ async fn types_survive_a_restart(database: TestDatabase) {
         assert_eq!(&read[name], value, "{name}");
     }
     db.save_entity("gadgets", json!({ "id": gear.id(), "tags": [] })).await.expect("a save");
-    assert_eq!(db.count_entities("gadgets").where_clause("[live] = ? AND [size] = 3", [false]).await.expect("a count"), 1);
+    assert_eq!(
+        db.count_entities("gadgets").where_clause("[live] = ? AND [size] = 3", [false]).await.expect("a count"),
+        1
+    );
 }
 
 async fn ten_handles(database: &TestDatabase) -> Vec<Db> {
@@ -128,7 +131,9 @@ async fn a_value_of_another_type_is_refused(database: TestDatabase) {
 async fn names_that_are_none_are_refused(database: TestDatabase) {
     let db = open(&database, &[]).await;
     let too_long = "x".repeat(55);
-    for name in ["", "a b", "a;b", "1a", "a-b", "ä", "a.b", "\"", "`", "kernel_users", "Kernel_x", "a_history", &too_long] {
+    for name in
+        ["", "a b", "a;b", "1a", "a-b", "ä", "a.b", "\"", "`", "kernel_users", "Kernel_x", "a_history", &too_long]
+    {
         let error = db.save_entity(name, json!({ "a": 1 })).await.expect_err("no name");
         assert_eq!((error.http_status(), error.error_code()), (400, "bad_entity_name"), "{name}");
         let error = db.find_entities(name).await.expect_err("no name");

@@ -30,7 +30,10 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
     assert_eq!(read, saved);
     let json = read.to_json();
     let names: Vec<&String> = json.as_object().expect("an object").keys().collect();
-    assert_eq!(names, ["id", "name", "color", "owner_id", "size", "status", "created_at", "updated_at", "deleted_at", "version"]);
+    assert_eq!(
+        names,
+        ["id", "name", "color", "owner_id", "size", "status", "created_at", "updated_at", "deleted_at", "version"]
+    );
     assert!(json["created_at"].as_str().expect("a time").ends_with('Z'));
 
     let found = db
@@ -41,7 +44,7 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
         .offset(0)
         .await
         .expect("a query");
-    assert_eq!(found, [saved.clone()]);
+    assert_eq!(found, std::slice::from_ref(&saved));
     assert_eq!(db.count_entities("widgets").where_clause("[status] = ?", ["active"]).await.expect("a count"), 1);
 
     assert!(db.delete_entity("widgets", saved.id()).await.expect("a deletion"));
@@ -56,9 +59,13 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
 
 async fn a_save_changes_what_is_given_and_leaves_the_rest(database: TestDatabase) {
     let db = widgets(&database).await;
-    let gear = db.save_entity("widgets", json!({ "name": "gear", "owner_id": "ann", "size": 3 })).await.expect("a save");
+    let gear =
+        db.save_entity("widgets", json!({ "name": "gear", "owner_id": "ann", "size": 3 })).await.expect("a save");
     let changed = db.save_entity("widgets", json!({ "id": gear.id(), "color": "green" })).await.expect("a save");
-    assert_eq!((changed["name"].as_str(), changed["color"].as_str(), changed["size"].as_int()), (Some("gear"), Some("green"), Some(3)));
+    assert_eq!(
+        (changed["name"].as_str(), changed["color"].as_str(), changed["size"].as_int()),
+        (Some("gear"), Some("green"), Some(3))
+    );
     assert_eq!(changed["version"], 2);
     assert_eq!(changed["created_at"], gear["created_at"]);
     let changed = db.save_entity("widgets", json!({ "id": gear.id(), "size": null })).await.expect("null sets null");
@@ -67,7 +74,8 @@ async fn a_save_changes_what_is_given_and_leaves_the_rest(database: TestDatabase
     assert_eq!(error.field_errors()[0].message, "must not be null");
     let history = db.entity_history("widgets", gear.id()).await.expect("a history");
     assert_eq!(history[0].data["name"], "gear", "the history has the whole row");
-    let error = db.save_entity("widgets", json!({ "id": gear.id(), "size": 1 })).if_version(1).await.expect_err("stale");
+    let error =
+        db.save_entity("widgets", json!({ "id": gear.id(), "size": 1 })).if_version(1).await.expect_err("stale");
     assert_eq!(error.error_code(), "version_conflict");
 }
 
@@ -114,7 +122,8 @@ async fn wrong_fields_are_told_all_at_once(database: TestDatabase) {
         assert_eq!(db.save_entity("widgets", no_object).await.expect_err("no object").kind(), ErrorKind::Invalid);
     }
     for id in [json!(7), json!(""), json!("x".repeat(256))] {
-        let error = db.save_entity("widgets", json!({ "id": id, "name": "n", "owner_id": "o" })).await.expect_err("no id");
+        let error =
+            db.save_entity("widgets", json!({ "id": id, "name": "n", "owner_id": "o" })).await.expect_err("no id");
         assert_eq!(error.field_errors()[0].pointer, "/id");
     }
 }

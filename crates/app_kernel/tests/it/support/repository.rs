@@ -35,21 +35,12 @@ fn collect(root: &Path, folder: &str, extension: &str, found: &mut Vec<String>) 
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if folder.is_empty() {
-            name.clone()
-        } else {
-            format!("{folder}/{name}")
-        };
+        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let is_made =
-            name.starts_with('.') || name == "target" || name == "node_modules" || path == "data";
+        let is_made = name.starts_with('.') || name == "target" || name == "node_modules" || path == "data";
         if is_folder && !is_made {
             collect(root, &path, extension, found);
-        } else if !is_folder
-            && Path::new(&name)
-                .extension()
-                .is_some_and(|found| found == extension)
-        {
+        } else if !is_folder && Path::new(&name).extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }

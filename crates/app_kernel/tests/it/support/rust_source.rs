@@ -45,9 +45,7 @@ impl RustSource {
     /// # Errors
     /// Where it is not Rust.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let stream: TokenStream = text
-            .parse()
-            .map_err(|error| format!("is not Rust: {error}"))?;
+        let stream: TokenStream = text.parse().map_err(|error| format!("is not Rust: {error}"))?;
         let mut reader = Reader::default();
         reader.read(&stream.into_iter().collect::<Vec<_>>(), true);
         reader.source.code_lines = reader.lines.len();
@@ -116,8 +114,7 @@ impl Reader {
 
     fn mark(&mut self, tokens: &[TokenTree]) {
         for token in tokens {
-            self.lines
-                .extend(token.span().start().line..=token.span().end().line);
+            self.lines.extend(token.span().start().line..=token.span().end().line);
         }
     }
 
@@ -127,10 +124,7 @@ impl Reader {
             return at;
         };
         if top_of_file {
-            self.source.modules.push(Declared {
-                name: plain(&name.to_string()),
-                only_for_tests: false,
-            });
+            self.source.modules.push(Declared { name: plain(&name.to_string()), only_for_tests: false });
         }
         self.mark(&tokens[at..=at]);
         let Some(TokenTree::Group(body)) = tokens.get(at + 1) else {
@@ -154,10 +148,7 @@ impl Reader {
                 TokenTree::Ident(word) if word == "mod" && top_of_file => {
                     is_item = true;
                     if let Some(TokenTree::Ident(name)) = tokens.get(at) {
-                        self.source.modules.push(Declared {
-                            name: plain(&name.to_string()),
-                            only_for_tests: true,
-                        });
+                        self.source.modules.push(Declared { name: plain(&name.to_string()), only_for_tests: true });
                     }
                 }
                 TokenTree::Ident(word) => is_item |= starts_item(&word.to_string()),
@@ -172,9 +163,7 @@ impl Reader {
 
     /// A `use` item, from behind the word on: every path of its tree.
     fn use_item(&mut self, tokens: &[TokenTree], at: usize) -> usize {
-        let end = tokens[at..]
-            .iter()
-            .position(|token| is_punct(Some(token), ';'));
+        let end = tokens[at..].iter().position(|token| is_punct(Some(token), ';'));
         let end = end.map_or(tokens.len(), |length| at + length);
         self.mark(&tokens[at..end]);
         self.use_trees(&tokens[at..end], &[]);
@@ -201,8 +190,7 @@ impl Reader {
                 }
             }
             // `a::{self}` names a.
-            if names.len() > before.len().max(1) && names.last().is_some_and(|name| name == "self")
-            {
+            if names.len() > before.len().max(1) && names.last().is_some_and(|name| name == "self") {
                 names.pop();
             }
             if let (Some(first), false) = (tree.first(), names.is_empty()) {
@@ -231,11 +219,7 @@ impl Reader {
     }
 
     fn found(&mut self, names: Vec<String>, token: &TokenTree) {
-        self.source.paths.push(PathUse {
-            names,
-            inside: self.inside.clone(),
-            line: token.span().start().line,
-        });
+        self.source.paths.push(PathUse { names, inside: self.inside.clone(), line: token.span().start().line });
     }
 }
 
@@ -246,9 +230,7 @@ fn attribute(tokens: &[TokenTree], at: usize) -> Option<(&Group, usize)> {
     }
     let bracket = at + 1 + usize::from(is_punct(tokens.get(at + 1), '!'));
     match tokens.get(bracket) {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
-            Some((group, bracket + 1))
-        }
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => Some((group, bracket + 1)),
         _ => None,
     }
 }
@@ -303,18 +285,14 @@ mod tests {
 
     fn paths(text: &str) -> Vec<String> {
         let source = RustSource::read(text).expect("Rust");
-        source
-            .paths
-            .iter()
-            .map(|path| format!("{}:{}", path.line, path.names.join("::")))
-            .collect()
+        source.paths.iter().map(|path| format!("{}:{}", path.line, path.names.join("::"))).collect()
     }
 
     #[test]
     fn every_path_of_a_use_tree_is_read() {
-        let text = "use crate::{\n    a::{self, b as c, r#type},\n    d::*, e,\n};\nuse f;\npub(crate) use self::g::{h};\n";
-        let wanted =
-            "2:crate::a 2:crate::a::b 2:crate::a::type 3:crate::d::* 3:crate::e 5:f 6:self::g::h";
+        let text =
+            "use crate::{\n    a::{self, b as c, r#type},\n    d::*, e,\n};\nuse f;\npub(crate) use self::g::{h};\n";
+        let wanted = "2:crate::a 2:crate::a::b 2:crate::a::type 3:crate::d::* 3:crate::e 5:f 6:self::g::h";
         assert_eq!(paths(text).join(" "), wanted);
     }
 
@@ -337,11 +315,7 @@ mod tests {
         assert_eq!(paths(text), ["15:crate::g::H"]);
         let source = RustSource::read(text).expect("Rust");
         assert_eq!(source.code_lines, 3);
-        let modules: Vec<_> = source
-            .modules
-            .iter()
-            .map(|m| (m.name.as_str(), m.only_for_tests))
-            .collect();
+        let modules: Vec<_> = source.modules.iter().map(|m| (m.name.as_str(), m.only_for_tests)).collect();
         assert_eq!(modules, [("tests", true), ("server_tests", true)]);
     }
 

@@ -240,16 +240,3 @@ fn what_has_not_the_shape_of_a_refresh_token_is_refused() {
         assert_eq!(RefreshToken::parse(odd), None, "{odd:?}");
     }
 }
-
-/// `cargo test --release -p app_kernel how_fast -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, for people"]
-fn how_fast_is_a_check() {
-    let keys = keys();
-    let token = keys.sign_access(&new_id(), &new_id());
-    let start = std::time::Instant::now();
-    for _ in 0..200_000 {
-        std::hint::black_box(keys.verify_access(std::hint::black_box(&token)).expect("valid"));
-    }
-    println!("{:?} for each check", start.elapsed() / 200_000);
-}

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use futures_util::future::BoxFuture;
 
-use super::save::{Savable, deletion, saved};
+use super::save::{Kept, Savable, deletion};
 use super::shape::declared_table;
 use super::values::is_possible_id;
 use crate::base::error::{Error, Result};
@@ -38,7 +38,12 @@ impl Db {
 
     /// Deletes several entities softly in one transaction. Answers how many there were to delete.
     pub fn delete_many<T: Entity>(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> DeleteMany<T> {
-        DeleteMany { db: self.clone(), ids: ids.into_iter().map(Into::into).collect(), permanent: false, entity: PhantomData }
+        DeleteMany {
+            db: self.clone(),
+            ids: ids.into_iter().map(Into::into).collect(),
+            permanent: false,
+            entity: PhantomData,
+        }
     }
 }
 
@@ -46,7 +51,8 @@ fn check_count(count: usize) -> Result<()> {
     if count <= MOST {
         return Ok(());
     }
-    Err(Error::invalid(format!("{count} entities at once are too many; send at most {MOST} in one call")).code("too_many_entities"))
+    Err(Error::invalid(format!("{count} entities at once are too many; send at most {MOST} in one call"))
+        .code("too_many_entities"))
 }
 
 /// Several saves; see [`Db::save_many`].
@@ -74,7 +80,7 @@ impl<S: Savable> IntoFuture for SaveMany<S> {
                 return Ok(Vec::new());
             }
             let rows = self.db.write(write::SaveMany(saves)).await?;
-            Ok(entities.into_iter().zip(&rows).map(|(entity, row)| saved(entity, row)).collect())
+            Ok(entities.into_iter().zip(&rows).map(|(entity, row)| Kept::of(row).with(entity)).collect())
         })
     }
 }
@@ -121,7 +127,13 @@ impl<T: Entity> IntoFuture for GetMany<T> {
                 }
                 sql.extend([") AND ", &quoted(DELETED_AT, dialect), " IS NULL"]);
                 let last = ids.last().copied();
-                let params = ids.iter().copied().chain(std::iter::repeat(last).flatten()).take(places).map(Value::from).collect();
+                let params = ids
+                    .iter()
+                    .copied()
+                    .chain(std::iter::repeat(last).flatten())
+                    .take(places)
+                    .map(Value::from)
+                    .collect();
                 let read = |row: &RowRef<'_>| read_saved::<T>(row);
                 let rows = self.db.read(Select { sql: sql.into(), params, read }).await?;
                 found.extend(rows.into_iter().map(|row| (row.id.clone(), row)));

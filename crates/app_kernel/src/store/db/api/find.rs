@@ -159,7 +159,8 @@ impl<S: Shape> Find<S> {
     /// The query as SQL; none where the table is not there, so that nothing can be found.
     async fn prepare(self, beyond: u32) -> Result<Option<Prepared>> {
         if self.limit > LARGEST_LIMIT {
-            return Err(Error::invalid(format!("limit is {}; it must be at most {LARGEST_LIMIT}", self.limit)).code("bad_limit"));
+            return Err(Error::invalid(format!("limit is {}; it must be at most {LARGEST_LIMIT}", self.limit))
+                .code("bad_limit"));
         }
         let Some(table) = self.shape.table(&self.db).await? else { return Ok(None) };
         let dialect = self.db.shared.driver.dialect();
@@ -222,7 +223,8 @@ impl<S: Shape> IntoFuture for Count<S> {
             let Some(table) = shape.table(&db).await? else { return Ok(0) };
             let dialect = db.shared.driver.dialect();
             let plan = db.shared.finds.plan(&table, dialect, &clause, "", include_deleted)?;
-            let sql = format!("SELECT COUNT(*) FROM {}{}", quoted(&table.def.table, dialect), plan.filter(dialect, None));
+            let sql =
+                format!("SELECT COUNT(*) FROM {}{}", quoted(&table.def.table, dialect), plan.filter(dialect, None));
             let params = plan.condition.bind(params)?;
             let counts = db.read(Select { sql: sql.into(), params, read: |row: &RowRef<'_>| row.int(0) }).await?;
             Ok(counts.first().copied().unwrap_or(0))

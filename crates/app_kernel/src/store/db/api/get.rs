@@ -68,7 +68,9 @@ impl<S: Shape> IntoFuture for Get<S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else { return Ok(None) };
+            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else {
+                return Ok(None);
+            };
             let sql = Arc::clone(if self.include_deleted { &table.sql.get } else { &table.sql.get_living });
             let read = move |row: &RowRef<'_>| S::read(&table, row);
             let found = self.db.read(Select { sql, params: vec![Value::Text(self.id)], read }).await?;
@@ -111,7 +113,8 @@ impl<S: Shape> History<S> {
             return Ok(None);
         }
         let params = vec![Value::Text(self.id), Value::Int(version)];
-        let found = self.db.read(Select { sql: Arc::clone(&table.sql.get_version), params, read: read_version }).await?;
+        let found =
+            self.db.read(Select { sql: Arc::clone(&table.sql.get_version), params, read: read_version }).await?;
         Ok(found.into_iter().next())
     }
 }

@@ -71,7 +71,8 @@ impl IntoFuture for Query {
         Box::pin(async move {
             check_statement(&self.sql, self.db.backend())?;
             let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read: read_any }).await?;
-            let columns: Arc<[Cow<'static, str>]> = rows.first().map(|(names, _)| names.clone()).unwrap_or_default().into();
+            let columns: Arc<[Cow<'static, str>]> =
+                rows.first().map(|(names, _)| names.clone()).unwrap_or_default().into();
             Ok(rows.into_iter().map(|(_, values)| Row::new(Arc::clone(&columns), values)).collect())
         })
     }
@@ -165,7 +166,10 @@ mod tests {
             translate(sql, &Postgres),
             "SELECT \"name\", '[x] ?''', \"[y]?\" -- [z] ?\nFROM \"widgets\" WHERE \"size\" > $1 AND tags ? 'a' AND a[1] = $2 /* ? */"
         );
-        assert_eq!(translate("[a] = ? AND [b] = 'it\\'s ?' AND [c] = ?", &MySql), "`a` = ? AND `b` = 'it\\'s ?' AND `c` = ?");
+        assert_eq!(
+            translate("[a] = ? AND [b] = 'it\\'s ?' AND [c] = ?", &MySql),
+            "`a` = ? AND `b` = 'it\\'s ?' AND `c` = ?"
+        );
         assert_eq!(translate("[a] = '\\' AND [b] = ?", &Sqlite), "\"a\" = '\\' AND \"b\" = ?1");
     }
 

@@ -14,7 +14,7 @@ use crate::base::error::{Error, Result};
 use crate::store::db::entity::Entity;
 use crate::store::db::history::Operation;
 use crate::store::db::ops::entry::{Entry, How, Stamp};
-use crate::store::db::ops::write::{self, InsertNew, Target, match_columns};
+use crate::store::db::ops::write::{self, Target, match_columns};
 use crate::store::db::row::{Row, Saved};
 use crate::store::db::table::Table;
 use crate::store::db::value::Value;
@@ -25,14 +25,22 @@ pub trait Savable: Send + 'static {
     /// The entity.
     type Entity: Entity;
 
-    /// The id, where it has one, and the entity.
-    fn into_parts(self) -> (Option<String>, Self::Entity);
+    /// What is known of its row, where it has one, and the entity.
+    fn into_parts(self) -> (Option<Known>, Self::Entity);
+}
+
+/// What is known of a row that was read.
+#[derive(Debug, Clone)]
+pub struct Known {
+    id: String,
+    /// The version that was read, and when the row was made; none where it was deleted then.
+    living: Option<(i64, Timestamp)>,
 }
 
 impl<T: Entity> Savable for T {
     type Entity = T;
 
-    fn into_parts(self) -> (Option<String>, T) {
+    fn into_parts(self) -> (Option<Known>, T) {
         (None, self)
     }
 }
@@ -40,16 +48,18 @@ impl<T: Entity> Savable for T {
 impl<T: Entity> Savable for Saved<T> {
     type Entity = T;
 
-    fn into_parts(self) -> (Option<String>, T) {
-        (Some(self.id), self.entity)
+    fn into_parts(self) -> (Option<Known>, T) {
+        let living = self.deleted_at.is_none().then_some((self.version, self.created_at));
+        (Some(Known { id: self.id, living }), self.entity)
     }
 }
 
 impl Db {
     /// Saves an entity: a new one, or all fields of one that was read. In one transaction with its version and its change record.
     pub fn save<S: Savable>(&self, entity: S) -> Save<S::Entity> {
-        let (id, entity) = entity.into_parts();
-        Save { db: self.clone(), entity, id, match_by: Vec::new(), if_version: None }
+        let (known, entity) = entity.into_parts();
+        let (id, living) = known.map_or((None, None), |known| (Some(known.id), known.living));
+        Save { db: self.clone(), entity, id, living, match_by: Vec::new(), if_version: None }
     }
 
     /// Saves a row: `db.save_entity("widgets", json!({ "name": "gear" }))`. With an `id` it changes the fields that are given and leaves the rest.
@@ -99,6 +109,7 @@ pub struct Save<T> {
     db: Db,
     entity: T,
     id: Option<String>,
+    living: Option<(i64, Timestamp)>,
     match_by: Vec<String>,
     if_version: Option<i64>,
 }
@@ -107,6 +118,7 @@ impl<T: Entity> Save<T> {
     /// Under this id: the one that has it is changed, or a new one gets it.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self.living = None;
         self
     }
 
@@ -130,6 +142,7 @@ impl<T: Entity> Save<T> {
             target: target(&table, self.id, &self.match_by)?,
             table,
             given: values.into_iter().map(Some).collect(),
+            living: self.living,
             if_version: self.if_version,
             stamp: self.db.stamp(Operation::Updated),
         };
@@ -150,33 +163,48 @@ fn target(table: &Table, id: Option<String>, match_by: &[String]) -> Result<Targ
     }
 }
 
-/// Runs a save; a new row takes the shorter way. Answers the whole row.
-async fn run(db: &Db, save: write::Save) -> Result<Vec<Value>> {
-    let is_new = matches!(save.target, Target::New) && save.if_version.is_none();
-    if !is_new {
-        return db.write(save).await;
+/// Runs a save, and answers what `keep` wants of the whole row. Where nothing needs to be looked at first, nothing is.
+async fn run<R>(db: &Db, mut save: write::Save, keep: impl Fn(&[Value]) -> R) -> Result<R> {
+    if let Some((how, row)) = save.row_without_a_look()? {
+        let kept = keep(&row);
+        let operation = if how == How::Insert { Operation::Created } else { Operation::Updated };
+        let stamp = Stamp { operation, ..save.stamp.clone() };
+        let entry = Entry::new(&save.table, db.backend(), how, row, &stamp);
+        if db.write(write::Write { table: Arc::clone(&save.table), entry }).await? {
+            return Ok(kept);
+        }
     }
-    let row = save.new_row()?;
-    let stamp = Stamp { operation: Operation::Created, ..save.stamp };
-    let entry = Entry::new(&save.table, db.backend(), How::Insert, row.clone(), &stamp);
-    db.write(InsertNew { table: save.table, entry }).await?;
-    Ok(row)
+    db.write(save).await.map(|row| keep(&row))
 }
 
-/// The entity with what the store knows of it, taken from the whole row.
-pub(super) fn saved<T>(entity: T, row: &[Value]) -> Saved<T> {
-    let last = row.len() - 1;
-    let time = |value: &Value| match value {
-        Value::Timestamp(time) => *time,
-        _ => Timestamp::UNIX_EPOCH,
-    };
-    Saved {
-        id: row[0].as_str().unwrap_or_default().to_owned(),
-        entity,
-        created_at: time(&row[last - 3]),
-        updated_at: time(&row[last - 2]),
-        deleted_at: None,
-        version: row[last].as_int().unwrap_or(0),
+/// What the store knows of a row.
+pub(super) struct Kept {
+    id: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: i64,
+}
+
+impl Kept {
+    /// From the whole row.
+    pub(super) fn of(row: &[Value]) -> Self {
+        let last = row.len() - 1;
+        let time = |value: &Value| match value {
+            Value::Timestamp(time) => *time,
+            _ => Timestamp::UNIX_EPOCH,
+        };
+        Kept {
+            id: row[0].as_str().unwrap_or_default().to_owned(),
+            created_at: time(&row[last - 3]),
+            updated_at: time(&row[last - 2]),
+            version: row[last].as_int().unwrap_or(0),
+        }
+    }
+
+    /// With the entity itself.
+    pub(super) fn with<T>(self, entity: T) -> Saved<T> {
+        let Kept { id, created_at, updated_at, version } = self;
+        Saved { id, entity, created_at, updated_at, deleted_at: None, version }
     }
 }
 
@@ -188,16 +216,7 @@ impl<T: Entity> IntoFuture for Save<T> {
         Box::pin(async move {
             let db = self.db.clone();
             let (save, entity) = self.into_write()?;
-            if !matches!(save.target, Target::New) || save.if_version.is_some() {
-                let row = db.write(save).await?;
-                return Ok(saved(entity, &row));
-            }
-            let mut row = save.new_row()?;
-            let stamp = Stamp { operation: Operation::Created, ..save.stamp };
-            let (id, at) = (row[0].as_str().unwrap_or_default().to_owned(), stamp.at);
-            let entry = Entry::new(&save.table, db.backend(), How::Insert, std::mem::take(&mut row), &stamp);
-            db.write(InsertNew { table: save.table, entry }).await?;
-            Ok(Saved { id, entity, created_at: at, updated_at: at, deleted_at: None, version: 1 })
+            Ok(run(&db, save, Kept::of).await?.with(entity))
         })
     }
 }
@@ -239,10 +258,11 @@ impl IntoFuture for SaveRow {
                 target: target(&table, id_of(&row)?, &self.match_by)?,
                 given: from_object(&table, row)?,
                 table: Arc::clone(&table),
+                living: None,
                 if_version: self.if_version,
                 stamp: self.db.stamp(Operation::Updated),
             };
-            let values = run(&self.db, save).await?;
+            let values = run(&self.db, save, <[Value]>::to_vec).await?;
             Ok(Row::new(Arc::clone(&table.columns), values))
         })
     }
@@ -279,14 +299,22 @@ impl<S: Shape> IntoFuture for Delete<S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else { return Ok(false) };
+            let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else {
+                return Ok(false);
+            };
             let delete = deletion(&self.db, table, vec![self.id], self.permanent, self.if_version);
             Ok(self.db.write(delete).await? > 0)
         })
     }
 }
 
-pub(super) fn deletion(db: &Db, table: Arc<Table>, ids: Vec<String>, permanent: bool, if_version: Option<i64>) -> write::Delete {
+pub(super) fn deletion(
+    db: &Db,
+    table: Arc<Table>,
+    ids: Vec<String>,
+    permanent: bool,
+    if_version: Option<i64>,
+) -> write::Delete {
     let operation = if permanent { Operation::Deleted } else { Operation::SoftDeleted };
     write::Delete { table, ids, permanent, if_version, stamp: db.stamp(operation) }
 }

@@ -85,6 +85,9 @@ impl Read for Untyped {
 pub(crate) fn declared_table<T: Entity>(db: &Db) -> Result<Arc<Table>> {
     let name = &T::definition().table;
     db.shared.tables.get(name).filter(|table| !table.def.dynamic).ok_or_else(|| {
-        Error::internal(format!("the entity `{name}` is not declared; add .entity::<{}>() to the service", std::any::type_name::<T>()))
+        Error::internal(format!(
+            "the entity `{name}` is not declared; add .entity::<{}>() to the service",
+            std::any::type_name::<T>()
+        ))
     })
 }

@@ -19,7 +19,9 @@ fn check(table: &Table, column: &ColumnDef, value: Value) -> Result<Value, Cow<'
     match &value {
         Value::Text(text) if text.len() > LONGEST_INDEXED_TEXT && table.def.is_indexed(column) => {
             if text.chars().count() > LONGEST_INDEXED_TEXT {
-                return Err(format!("must have at most {LONGEST_INDEXED_TEXT} characters, because it has an index").into());
+                return Err(
+                    format!("must have at most {LONGEST_INDEXED_TEXT} characters, because it has an index").into()
+                );
             }
             Ok(value)
         }
@@ -95,7 +97,8 @@ pub(super) fn check_id(id: &str) -> Result<String> {
     if is_possible_id(id) {
         return Ok(id.to_owned());
     }
-    Err(Error::invalid("the entity can't be saved").field("/id", format!("must have 1 to {LONGEST_INDEXED_TEXT} characters, none of them NUL")))
+    Err(Error::invalid("the entity can't be saved")
+        .field("/id", format!("must have 1 to {LONGEST_INDEXED_TEXT} characters, none of them NUL")))
 }
 
 /// Whether a row could have this id at all.

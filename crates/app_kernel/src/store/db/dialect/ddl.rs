@@ -30,7 +30,8 @@ pub(crate) fn create_table(table: &TableDef, dialect: &dyn Dialect) -> Vec<Strin
         Backend::Sqlite | Backend::Postgres => "",
         Backend::MySql => " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {binary}",
     };
-    let mut statements = vec![format!("CREATE TABLE {} (\n    {}\n){suffix}", quoted(&table.name, dialect), parts.join(",\n    "))];
+    let mut statements =
+        vec![format!("CREATE TABLE {} (\n    {}\n){suffix}", quoted(&table.name, dialect), parts.join(",\n    "))];
     statements.extend(table.indexes.iter().map(|index| create_index(table, index, dialect)));
     statements
 }
@@ -48,10 +49,16 @@ pub(crate) fn create_index(table: &TableDef, index: &TableIndex, dialect: &dyn D
     let mut condition = String::new();
     match dialect.backend() {
         Backend::MySql if is_live_only => columns.extend([", ", &quoted(LIVE, dialect)]),
-        Backend::Sqlite | Backend::Postgres if is_live_only => condition = format!(" WHERE {} IS NULL", quoted(DELETED_AT, dialect)),
+        Backend::Sqlite | Backend::Postgres if is_live_only => {
+            condition = format!(" WHERE {} IS NULL", quoted(DELETED_AT, dialect))
+        }
         _ => {}
     }
-    format!("CREATE {unique}INDEX {} ON {} ({columns}){condition}", quoted(&index.name, dialect), quoted(&table.name, dialect))
+    format!(
+        "CREATE {unique}INDEX {} ON {} ({columns}){condition}",
+        quoted(&index.name, dialect),
+        quoted(&table.name, dialect)
+    )
 }
 
 /// The statement that adds a foreign key to a table that is there. Not for SQLite.
@@ -81,7 +88,8 @@ fn column_definition(column: &TableColumn, dialect: &dyn Dialect) -> String {
     }
     let ty = dialect.column_type(column.ty, column.indexed);
     // MySQL wants the comment that is part of some types last.
-    let (ty, comment) = ty.split_once(" COMMENT ").map_or((ty.as_str(), String::new()), |(ty, c)| (ty, format!(" COMMENT {c}")));
+    let (ty, comment) =
+        ty.split_once(" COMMENT ").map_or((ty.as_str(), String::new()), |(ty, c)| (ty, format!(" COMMENT {c}")));
     let not_null = if column.nullable { "" } else { " NOT NULL" };
     let default = column.default.as_ref().map(|value| default_clause(value, dialect)).unwrap_or_default();
     format!("{name} {ty}{not_null}{default}{comment}")
@@ -92,7 +100,11 @@ fn default_clause(value: &Value, dialect: &dyn Dialect) -> String {
         return String::new();
     }
     let mut literal = String::new();
-    push_literal(value, dialect, &mut literal);
+    match value {
+        // A reader of the schema knows 0.5 better than 5e-1, and with few digits both are exact.
+        Value::Float(x) if x.abs() < 1e15 && (x * 1024.0).fract() == 0.0 => literal = format!("{x:?}"),
+        value => push_literal(value, dialect, &mut literal),
+    }
     // In parentheses MySQL allows a default for long text too.
     if dialect.backend() == Backend::MySql { format!(" DEFAULT ({literal})") } else { format!(" DEFAULT {literal}") }
 }

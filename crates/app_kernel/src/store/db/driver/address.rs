@@ -11,10 +11,7 @@ use super::DbError;
 use crate::base::error::Error;
 
 /// Takes the named parameters out of an address, decoded, and leaves the rest as it was.
-pub(super) fn take_params(
-    url: &str,
-    names: &[&str],
-) -> Result<(String, Vec<(String, String)>), DbError> {
+pub(super) fn take_params(url: &str, names: &[&str]) -> Result<(String, Vec<(String, String)>), DbError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     if query.contains('@') || base.matches('@').count() > 1 {
         // The host would be read out of the password, and shown.
@@ -28,18 +25,13 @@ pub(super) fn take_params(
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if names.contains(&name) {
             let value = percent_decode_str(value).decode_utf8();
-            let value =
-                value.map_err(|_| invalid(format!("DATABASE_URL: `{name}` is not UTF-8 text")))?;
+            let value = value.map_err(|_| invalid(format!("DATABASE_URL: `{name}` is not UTF-8 text")))?;
             taken.push((name.to_owned(), value.into_owned()));
         } else {
             rest.push(pair);
         }
     }
-    let url = if rest.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}?{}", rest.join("&"))
-    };
+    let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
     Ok((url, taken))
 }
 
@@ -69,19 +61,12 @@ pub(super) struct TlsWish {
 }
 
 /// The parameters that [`TlsWish::from_params`] reads.
-pub(super) const TLS_PARAMS: [&str; 5] =
-    ["sslmode", "ssl-mode", "ssl_mode", "sslrootcert", "ssl-ca"];
+pub(super) const TLS_PARAMS: [&str; 5] = ["sslmode", "ssl-mode", "ssl_mode", "sslrootcert", "ssl-ca"];
 
 impl TlsWish {
     /// Reads the wish; without one, `default` holds.
-    pub(super) fn from_params(
-        params: &[(String, String)],
-        default: TlsMode,
-    ) -> Result<Self, DbError> {
-        let mut wish = TlsWish {
-            mode: default,
-            roots: None,
-        };
+    pub(super) fn from_params(params: &[(String, String)], default: TlsMode) -> Result<Self, DbError> {
+        let mut wish = TlsWish { mode: default, roots: None };
         for (name, value) in params {
             match name.as_str() {
                 "sslmode" | "ssl-mode" | "ssl_mode" => wish.mode = mode(name, value)?,
@@ -98,21 +83,19 @@ impl TlsWish {
 }
 
 fn mode(name: &str, value: &str) -> Result<TlsMode, DbError> {
-    Ok(
-        match value.to_ascii_lowercase().replace('_', "-").as_str() {
-            "disable" | "disabled" => TlsMode::Disable,
-            "allow" => TlsMode::Allow,
-            "prefer" | "preferred" => TlsMode::Prefer,
-            "require" | "required" => TlsMode::Require,
-            "verify-ca" => TlsMode::VerifyCa,
-            "verify-full" | "verify-identity" => TlsMode::VerifyFull,
-            _ => {
-                return Err(invalid(format!(
-                    "DATABASE_URL: `{name}` must be disable, prefer, require, verify-ca or verify-full"
-                )));
-            }
-        },
-    )
+    Ok(match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "disable" | "disabled" => TlsMode::Disable,
+        "allow" => TlsMode::Allow,
+        "prefer" | "preferred" => TlsMode::Prefer,
+        "require" | "required" => TlsMode::Require,
+        "verify-ca" => TlsMode::VerifyCa,
+        "verify-full" | "verify-identity" => TlsMode::VerifyFull,
+        _ => {
+            return Err(invalid(format!(
+                "DATABASE_URL: `{name}` must be disable, prefer, require, verify-ca or verify-full"
+            )));
+        }
+    })
 }
 
 /// Which server, for messages.
@@ -128,17 +111,13 @@ impl Server {
     /// The server does not answer, or not now.
     pub(super) fn unreachable(&self, cause: impl Display, cure: impl Display) -> DbError {
         let Server { name, at } = self;
-        DbError::Refused(Error::unavailable(format!(
-            "DATABASE_URL: cannot reach {name} at {at}: {cause}; {cure}"
-        )))
+        DbError::Refused(Error::unavailable(format!("DATABASE_URL: cannot reach {name} at {at}: {cause}; {cure}")))
     }
 
     /// The server answers, and refuses what the address asks for.
     pub(super) fn refuses(&self, cause: impl Display, cure: impl Display) -> DbError {
         let Server { name, at } = self;
-        invalid(format!(
-            "DATABASE_URL: {name} at {at} refuses: {cause}; {cure}"
-        ))
+        invalid(format!("DATABASE_URL: {name} at {at} refuses: {cause}; {cure}"))
     }
 
     /// The network's reason.
@@ -151,17 +130,13 @@ impl Server {
             return self.unreachable("the host is unknown", "correct its name");
         }
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => self.unreachable(
-                "nothing listens there",
-                "start it, or correct the host and port",
-            ),
-            io::ErrorKind::NotFound => {
-                self.unreachable("there is no such socket", "start it, or correct the path")
+            io::ErrorKind::ConnectionRefused => {
+                self.unreachable("nothing listens there", "start it, or correct the host and port")
             }
-            io::ErrorKind::TimedOut => self.unreachable(
-                "no answer in time",
-                "correct the host, or look at the firewall",
-            ),
+            io::ErrorKind::NotFound => self.unreachable("there is no such socket", "start it, or correct the path"),
+            io::ErrorKind::TimedOut => {
+                self.unreachable("no answer in time", "correct the host, or look at the firewall")
+            }
             _ => self.unreachable(text, "is it a database, and may this machine reach it?"),
         }
     }
@@ -204,10 +179,7 @@ mod tests {
         assert_eq!(url, "postgres://u:p%40s@h/db?options=-c%20a%3Db");
         assert_eq!(
             taken,
-            [
-                ("sslmode".to_owned(), "require".to_owned()),
-                ("sslrootcert".to_owned(), "/ca.pem".to_owned())
-            ]
+            [("sslmode".to_owned(), "require".to_owned()), ("sslrootcert".to_owned(), "/ca.pem".to_owned())]
         );
     }
 
@@ -215,51 +187,29 @@ mod tests {
     fn a_bare_at_sign_in_a_password_is_refused_without_showing_it() {
         for url in ["postgres://u:hun@ter2@h/db", "mysql://u:hunter2?x@h/db"] {
             let text = message(take_params(url, &[]).expect_err("ambiguous"));
-            assert!(
-                text.contains("percent-encoded") && !text.contains("ter2"),
-                "{text}"
-            );
+            assert!(text.contains("percent-encoded") && !text.contains("ter2"), "{text}");
         }
     }
 
     #[test]
     fn requiring_tls_with_a_root_verifies_it() {
-        let params = |list: &[(&str, &str)]| {
-            list.iter()
-                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-                .collect::<Vec<_>>()
-        };
+        let params =
+            |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
         let read = |list: &[(&str, &str)]| TlsWish::from_params(&params(list), TlsMode::Prefer);
         assert_eq!(read(&[]).expect("no wish").mode, TlsMode::Prefer);
+        assert_eq!(read(&[("sslmode", "require")]).expect("known").mode, TlsMode::Require);
+        assert_eq!(read(&[("sslmode", "require"), ("sslrootcert", "ca.pem")]).expect("known").mode, TlsMode::VerifyCa);
         assert_eq!(
-            read(&[("sslmode", "require")]).expect("known").mode,
-            TlsMode::Require
-        );
-        assert_eq!(
-            read(&[("sslmode", "require"), ("sslrootcert", "ca.pem")])
-                .expect("known")
-                .mode,
-            TlsMode::VerifyCa
-        );
-        assert_eq!(
-            read(&[("ssl-mode", "VERIFY_IDENTITY"), ("ssl-ca", "ca.pem")])
-                .expect("known")
-                .mode,
+            read(&[("ssl-mode", "VERIFY_IDENTITY"), ("ssl-ca", "ca.pem")]).expect("known").mode,
             TlsMode::VerifyFull
         );
         let text = message(read(&[("sslmode", "yes")]).expect_err("unknown"));
-        assert_eq!(
-            text,
-            "DATABASE_URL: `sslmode` must be disable, prefer, require, verify-ca or verify-full"
-        );
+        assert_eq!(text, "DATABASE_URL: `sslmode` must be disable, prefer, require, verify-ca or verify-full");
     }
 
     #[test]
     fn the_reason_of_the_network_comes_with_its_cure() {
-        let server = Server {
-            name: "PostgreSQL",
-            at: "localhost:5432".to_owned(),
-        };
+        let server = Server { name: "PostgreSQL", at: "localhost:5432".to_owned() };
         assert_eq!(
             message(server.io(&io::ErrorKind::ConnectionRefused.into())),
             "DATABASE_URL: cannot reach PostgreSQL at localhost:5432: nothing listens there; start it, or correct the host and port"

@@ -11,10 +11,7 @@ pub(crate) struct Administrator(Driver);
 impl Administrator {
     /// Connects to the server.
     pub(crate) async fn connect(url: &DatabaseUrl) -> Result<Self, DbError> {
-        let options = Options {
-            pool_size: Some(1),
-            ..Options::default()
-        };
+        let options = Options { pool_size: Some(1), ..Options::default() };
         Driver::connect(url, &options).await.map(Administrator)
     }
 

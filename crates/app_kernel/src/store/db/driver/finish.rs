@@ -90,9 +90,7 @@ mod tests {
     #[tokio::test]
     async fn a_future_that_was_never_polled_does_nothing() {
         let (done, finished) = oneshot::channel::<()>();
-        drop(to_the_end(async move {
-            done.send(()).expect("the test listens")
-        }));
+        drop(to_the_end(async move { done.send(()).expect("the test listens") }));
         assert!(finished.await.is_err());
     }
 }

@@ -73,15 +73,7 @@ where
         return;
     };
     let name = format!("driver_{}", uuid::Uuid::now_v7().simple());
-    let admin = connect(
-        backend,
-        &server,
-        &Options {
-            pool_size: Some(1),
-            ..Options::default()
-        },
-    )
-    .await;
+    let admin = connect(backend, &server, &Options { pool_size: Some(1), ..Options::default() }).await;
     let create = match backend {
         Backend::MySql => {
             format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
@@ -89,22 +81,10 @@ where
         _ => format!("CREATE DATABASE {name}"),
     };
     admin.read(Batch(create)).await.expect("a fresh database");
-    let database = Database {
-        backend,
-        url: with_database(&server, &name),
-        server,
-        name: name.clone(),
-    };
+    let database = Database { backend, url: with_database(&server, &name), server, name: name.clone() };
     let outcome = AssertUnwindSafe(test(database)).catch_unwind().await;
-    let force = if backend == Backend::Postgres {
-        " WITH (FORCE)"
-    } else {
-        ""
-    };
-    admin
-        .read(Batch(format!("DROP DATABASE {name}{force}")))
-        .await
-        .expect("the database goes");
+    let force = if backend == Backend::Postgres { " WITH (FORCE)" } else { "" };
+    admin.read(Batch(format!("DROP DATABASE {name}{force}"))).await.expect("the database goes");
     admin.close().await;
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
@@ -116,43 +96,23 @@ fn server_url(backend: Backend) -> Option<String> {
     if wanted.is_some_and(|list| !list.split(',').any(|name| name.trim() == backend.as_str())) {
         return None;
     }
-    let variable = if backend == Backend::Postgres {
-        "TEST_POSTGRES_URL"
-    } else {
-        "TEST_MYSQL_URL"
-    };
+    let variable = if backend == Backend::Postgres { "TEST_POSTGRES_URL" } else { "TEST_MYSQL_URL" };
     let url = std::env::var(variable);
     Some(url.unwrap_or_else(|_| panic!("{variable} is not set; run ./test, which starts a server")))
 }
 
 fn with_database(url: &str, name: &str) -> String {
-    let (base, query) = url
-        .split_once('?')
-        .map_or((url, String::new()), |(base, query)| {
-            (base, format!("?{query}"))
-        });
+    let (base, query) = url.split_once('?').map_or((url, String::new()), |(base, query)| (base, format!("?{query}")));
     let (scheme, rest) = base.split_once("://").expect("the URL has a scheme");
-    format!(
-        "{scheme}://{}/{name}{query}",
-        rest.split('/').next().unwrap_or(rest)
-    )
+    format!("{scheme}://{}/{name}{query}", rest.split('/').next().unwrap_or(rest))
 }
 
 async fn try_connect(backend: Backend, url: &str, options: &Options) -> Result<Driver, DbError> {
-    Driver::connect(
-        &DatabaseUrl {
-            backend,
-            text: Secret::new(url),
-        },
-        options,
-    )
-    .await
+    Driver::connect(&DatabaseUrl { backend, text: Secret::new(url) }, options).await
 }
 
 async fn connect(backend: Backend, url: &str, options: &Options) -> Driver {
-    try_connect(backend, url, options)
-        .await
-        .unwrap_or_else(|error| panic!("{}", Error::from(error)))
+    try_connect(backend, url, options).await.unwrap_or_else(|error| panic!("{}", Error::from(error)))
 }
 
 /// A test's own database.
@@ -176,12 +136,7 @@ impl Database {
     async fn with_items(&self, options: &Options) -> Driver {
         let driver = self.connect_with(options).await;
         let id = driver.dialect().column_type(ColumnType::Text, true);
-        driver
-            .read(Batch(format!(
-                "CREATE TABLE items (id {id} PRIMARY KEY, n BIGINT)"
-            )))
-            .await
-            .expect("a table");
+        driver.read(Batch(format!("CREATE TABLE items (id {id} PRIMARY KEY, n BIGINT)"))).await.expect("a table");
         driver
     }
 
@@ -203,11 +158,7 @@ impl Database {
 }
 
 fn one_connection() -> Options {
-    Options {
-        pool_size: Some(1),
-        connect_timeout: Duration::from_secs(5),
-        ..Options::default()
-    }
+    Options { pool_size: Some(1), connect_timeout: Duration::from_secs(5), ..Options::default() }
 }
 
 /// `?` as the dialect writes it.
@@ -239,9 +190,7 @@ impl Operation for Execute {
     type Output = u64;
 
     async fn run(&self, session: &mut Session<'_>) -> Result<u64, DbError> {
-        session
-            .execute(&placed(session.dialect(), self.0), &self.1)
-            .await
+        session.execute(&placed(session.dialect(), self.0), &self.1).await
     }
 
     fn is_one_statement(&self, _: Backend) -> bool {
@@ -257,9 +206,7 @@ impl Operation for Any {
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Self::Output, DbError> {
         let all = |row: &RowRef<'_>| (0..row.len()).map(|i| row.any(i)).collect();
-        session
-            .query(&placed(session.dialect(), &self.0), &self.1, all)
-            .await
+        session.query(&placed(session.dialect(), &self.0), &self.1, all).await
     }
 }
 
@@ -272,15 +219,7 @@ impl Operation for Typed {
     async fn run(&self, session: &mut Session<'_>) -> Result<Self::Output, DbError> {
         let columns: Vec<_> = (0..self.0.len()).map(|i| format!("c{i}")).collect();
         let sql = format!("SELECT {} FROM t", columns.join(", "));
-        session
-            .query(&sql, &[], |row| {
-                self.0
-                    .iter()
-                    .enumerate()
-                    .map(|(i, ty)| row.value(i, *ty))
-                    .collect()
-            })
-            .await
+        session.query(&sql, &[], |row| self.0.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect()).await
     }
 }
 
@@ -326,13 +265,8 @@ fn write(driver: &Driver, steps: Vec<Step>) -> impl Future<Output = Result<(), D
 }
 
 async fn number(driver: &Driver, sql: &str) -> i64 {
-    let rows = driver
-        .read(Any(sql.to_owned(), vec![]))
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows[0][0]
-        .as_int()
-        .unwrap_or_else(|| panic!("{sql}: {rows:?}"))
+    let rows = driver.read(Any(sql.to_owned(), vec![])).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    rows[0][0].as_int().unwrap_or_else(|| panic!("{sql}: {rows:?}"))
 }
 
 async fn items(driver: &Driver) -> i64 {
@@ -357,12 +291,8 @@ fn text_of(error: DbError) -> String {
 /// The torture set (of values that all databases must give back bit by bit).
 fn torture() -> Vec<(ColumnType, Vec<Value>)> {
     // The last one is nearly the end of jiff's time.
-    let times = [
-        "0001-01-01T00:00:00Z",
-        "1969-12-31T23:59:59.999999Z",
-        "2038-01-19T03:14:08Z",
-        "9999-12-30T21:59:59.999999Z",
-    ];
+    let times =
+        ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "2038-01-19T03:14:08Z", "9999-12-30T21:59:59.999999Z"];
     let all_bytes: Vec<u8> = (0..=255).collect();
     let texts = [
         "",
@@ -398,72 +328,23 @@ fn torture() -> Vec<(ColumnType, Vec<Value>)> {
         json!("text"),
         json!(12),
     ];
-    let floats = [
-        0.1,
-        1e308,
-        5e-324,
-        -0.0,
-        1.0 / 3.0,
-        f64::MAX,
-        f64::MIN_POSITIVE,
-    ];
-    let ints = [
-        0,
-        1,
-        -1,
-        i64::from(i32::MAX) + 1,
-        (1 << 53) + 1,
-        i64::MAX,
-        i64::MIN,
-    ];
+    let floats = [0.1, 1e308, 5e-324, -0.0, 1.0 / 3.0, f64::MAX, f64::MIN_POSITIVE];
+    let ints = [0, 1, -1, i64::from(i32::MAX) + 1, (1 << 53) + 1, i64::MAX, i64::MIN];
     vec![
         (ColumnType::Text, texts),
-        (
-            ColumnType::Bool,
-            vec![Value::Bool(true), Value::Bool(false)],
-        ),
+        (ColumnType::Bool, vec![Value::Bool(true), Value::Bool(false)]),
         (ColumnType::Int, ints.map(Value::Int).to_vec()),
         (ColumnType::Float, floats.map(Value::Float).to_vec()),
-        (
-            ColumnType::Decimal,
-            ["0.1", "-12345678901234567890.000000001"]
-                .map(Value::from)
-                .to_vec(),
-        ),
-        (
-            ColumnType::Timestamp,
-            times
-                .map(|t| Value::Timestamp(t.parse().expect("a time")))
-                .to_vec(),
-        ),
+        (ColumnType::Decimal, ["0.1", "-12345678901234567890.000000001"].map(Value::from).to_vec()),
+        (ColumnType::Timestamp, times.map(|t| Value::Timestamp(t.parse().expect("a time"))).to_vec()),
         (
             ColumnType::Date,
-            ["0001-01-01", "1969-12-31", "9999-12-31"]
-                .map(|t| Value::Date(t.parse().expect("a day")))
-                .to_vec(),
+            ["0001-01-01", "1969-12-31", "9999-12-31"].map(|t| Value::Date(t.parse().expect("a day"))).to_vec(),
         ),
-        (
-            ColumnType::Time,
-            ["00:00:00", "23:59:59.999999"]
-                .map(|t| Value::Time(t.parse().expect("a time")))
-                .to_vec(),
-        ),
-        (
-            ColumnType::Uuid,
-            vec![Value::from("0190d5f4-7c3e-7000-8000-000000000001")],
-        ),
-        (
-            ColumnType::Bytes,
-            vec![
-                Value::Bytes(all_bytes),
-                Value::Bytes(vec![]),
-                Value::Bytes(vec![0; 70_000]),
-            ],
-        ),
-        (
-            ColumnType::Json,
-            json.map(|json| Value::Json(Box::new(json))).to_vec(),
-        ),
+        (ColumnType::Time, ["00:00:00", "23:59:59.999999"].map(|t| Value::Time(t.parse().expect("a time"))).to_vec()),
+        (ColumnType::Uuid, vec![Value::from("0190d5f4-7c3e-7000-8000-000000000001")]),
+        (ColumnType::Bytes, vec![Value::Bytes(all_bytes), Value::Bytes(vec![]), Value::Bytes(vec![0; 70_000])]),
+        (ColumnType::Json, json.map(|json| Value::Json(Box::new(json))).to_vec()),
     ]
 }
 
@@ -471,9 +352,7 @@ impl Database {
     /// Whether a value came back. -0.0 and 0.0 are the same number and other bits; MariaDB does not keep the sign.
     fn is_same(&self, found: &Value, sent: &Value) -> bool {
         match (found, sent) {
-            (Value::Float(a), Value::Float(b)) if self.is_postgres() || *b != 0.0 => {
-                a.to_bits() == b.to_bits()
-            }
+            (Value::Float(a), Value::Float(b)) if self.is_postgres() || *b != 0.0 => a.to_bits() == b.to_bits(),
             (a, b) => a == b,
         }
     }
@@ -483,45 +362,21 @@ async fn every_value_comes_back_as_it_went(db: Database) {
     let driver = db.connect().await;
     for (ty, values) in torture() {
         let column = driver.dialect().column_type(ty, false);
-        driver
-            .read(Batch(format!("CREATE TABLE t (c0 {column})")))
-            .await
-            .expect("a table");
+        driver.read(Batch(format!("CREATE TABLE t (c0 {column})"))).await.expect("a table");
         for value in values {
             let insert = Execute("INSERT INTO t (c0) VALUES (?)", vec![value.clone()]);
-            assert_eq!(
-                driver
-                    .write(Arc::new(insert))
-                    .await
-                    .unwrap_or_else(|error| panic!("{value:?}: {error:?}")),
-                1
-            );
-            let typed = driver
-                .read(Typed(vec![ty]))
-                .await
-                .expect("the row by its type");
-            assert!(
-                db.is_same(&typed[0][0], &value),
-                "{ty:?}: {typed:?} is not {value:?}"
-            );
-            let any = driver
-                .read(Any("SELECT c0 FROM t".to_owned(), vec![]))
-                .await
-                .expect("the row by itself");
+            assert_eq!(driver.write(Arc::new(insert)).await.unwrap_or_else(|error| panic!("{value:?}: {error:?}")), 1);
+            let typed = driver.read(Typed(vec![ty])).await.expect("the row by its type");
+            assert!(db.is_same(&typed[0][0], &value), "{ty:?}: {typed:?} is not {value:?}");
+            let any = driver.read(Any("SELECT c0 FROM t".to_owned(), vec![])).await.expect("the row by itself");
             match (&any[0][0], &value) {
                 // MySQL's JSON columns are texts, so that nothing is rewritten.
                 (Value::Text(text), Value::Json(json)) => assert_eq!(text, &json.to_string()),
                 (any, value) => assert!(db.is_same(any, value), "{ty:?}: {any:?} is not {value:?}"),
             }
-            driver
-                .write(Arc::new(Execute("DELETE FROM t", vec![])))
-                .await
-                .expect("an empty table");
+            driver.write(Arc::new(Execute("DELETE FROM t", vec![]))).await.expect("an empty table");
         }
-        driver
-            .read(Batch("DROP TABLE t".to_owned()))
-            .await
-            .expect("it goes");
+        driver.read(Batch("DROP TABLE t".to_owned())).await.expect("it goes");
     }
     driver.close().await;
 }
@@ -529,53 +384,20 @@ async fn every_value_comes_back_as_it_went(db: Database) {
 async fn null_is_null_in_every_column(db: Database) {
     let driver = db.connect().await;
     let types: Vec<_> = torture().into_iter().map(|(ty, _)| ty).collect();
-    let columns = types
-        .iter()
-        .enumerate()
-        .map(|(i, ty)| format!("c{i} {}", driver.dialect().column_type(*ty, false)));
-    driver
-        .read(Batch(format!(
-            "CREATE TABLE t ({})",
-            columns.collect::<Vec<_>>().join(", ")
-        )))
-        .await
-        .expect("a table");
+    let columns = types.iter().enumerate().map(|(i, ty)| format!("c{i} {}", driver.dialect().column_type(*ty, false)));
+    driver.read(Batch(format!("CREATE TABLE t ({})", columns.collect::<Vec<_>>().join(", ")))).await.expect("a table");
     let insert = Execute(
         "INSERT INTO t (c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         vec![Value::Null; types.len()],
     );
-    driver
-        .write(Arc::new(insert))
-        .await
-        .expect("a row of nothing");
+    driver.write(Arc::new(insert)).await.expect("a row of nothing");
     let nothing = vec![vec![Value::Null; types.len()]];
-    assert_eq!(
-        driver
-            .read(Typed(types))
-            .await
-            .expect("the row by its types"),
-        nothing
-    );
-    assert_eq!(
-        driver
-            .read(Any("SELECT * FROM t".to_owned(), vec![]))
-            .await
-            .expect("the row by itself"),
-        nothing
-    );
-    let error = driver
-        .read(Read(|row| row.int(2)))
-        .await
-        .expect_err("null is no number");
+    assert_eq!(driver.read(Typed(types)).await.expect("the row by its types"), nothing);
+    assert_eq!(driver.read(Any("SELECT * FROM t".to_owned(), vec![])).await.expect("the row by itself"), nothing);
+    let error = driver.read(Read(|row| row.int(2))).await.expect_err("null is no number");
     assert_eq!(format!("{error}"), "column `c2` is null");
-    let error = driver
-        .read(Read(|row| row.int(99)))
-        .await
-        .expect_err("there is no such column");
-    assert_eq!(
-        format!("{error}"),
-        "column `` is missing: the row has 11 columns"
-    );
+    let error = driver.read(Read(|row| row.int(99))).await.expect_err("there is no such column");
+    assert_eq!(format!("{error}"), "column `` is missing: the row has 11 columns");
     driver.close().await;
 }
 
@@ -602,26 +424,13 @@ async fn what_a_column_cannot_hold_is_unfit(db: Database) {
         ("INSERT INTO t (at_time) VALUES (?)", Value::from("noon")),
         ("INSERT INTO t (amount) VALUES (?)", Value::from("12345.67")),
         ("INSERT INTO t (amount) VALUES (?)", Value::Float(f64::NAN)),
-        (
-            "INSERT INTO t (amount) VALUES (?)",
-            Value::Float(f64::INFINITY),
-        ),
+        ("INSERT INTO t (amount) VALUES (?)", Value::Float(f64::INFINITY)),
     ] {
-        let outcome = driver
-            .write(Arc::new(Execute(sql, vec![value.clone()])))
-            .await;
-        assert!(
-            matches!(outcome, Err(DbError::Unfit(_))),
-            "{value:?}: {outcome:?}"
-        );
+        let outcome = driver.write(Arc::new(Execute(sql, vec![value.clone()]))).await;
+        assert!(matches!(outcome, Err(DbError::Unfit(_))), "{value:?}: {outcome:?}");
     }
     if !db.is_postgres() {
-        let outcome = driver
-            .write(Arc::new(Execute(
-                "INSERT INTO t (on_day) VALUES (?)",
-                vec![day],
-            )))
-            .await;
+        let outcome = driver.write(Arc::new(Execute("INSERT INTO t (on_day) VALUES (?)", vec![day]))).await;
         assert!(matches!(outcome, Err(DbError::Unfit(_))), "{outcome:?}");
     }
     // A text can be any of them.
@@ -631,28 +440,14 @@ async fn what_a_column_cannot_hold_is_unfit(db: Database) {
         ("on_day", "2026-01-30", "2026-01-30"),
         ("at_time", "12:30:00", "12:30:00"),
     ] {
-        let sql = placed(
-            driver.dialect(),
-            &format!("INSERT INTO t ({column}) VALUES (?)"),
-        );
-        driver
-            .write(Arc::new(OwnExecute(sql, vec![Value::from(text)])))
-            .await
-            .expect("it fits");
+        let sql = placed(driver.dialect(), &format!("INSERT INTO t ({column}) VALUES (?)"));
+        driver.write(Arc::new(OwnExecute(sql, vec![Value::from(text)]))).await.expect("it fits");
         let found = driver
-            .read(Any(
-                format!("SELECT {column} FROM t WHERE {column} IS NOT NULL"),
-                vec![],
-            ))
+            .read(Any(format!("SELECT {column} FROM t WHERE {column} IS NOT NULL"), vec![]))
             .await
             .expect("a row");
         let shown = serde_json::to_value(&found[0][0]).expect("a value");
-        assert_eq!(
-            shown
-                .as_str()
-                .map_or_else(|| shown.to_string(), ToOwned::to_owned),
-            back
-        );
+        assert_eq!(shown.as_str().map_or_else(|| shown.to_string(), ToOwned::to_owned), back);
     }
     driver.close().await;
 }
@@ -683,70 +478,39 @@ async fn broken_constraints_are_named(db: Database) {
             name("ck.things.n"),
             name("fk.things.owner_id")
         ),
-        format!(
-            "CREATE UNIQUE INDEX {} ON things (name)",
-            name("uq.things.name")
-        ),
+        format!("CREATE UNIQUE INDEX {} ON things (name)", name("uq.things.name")),
         "INSERT INTO owners (id) VALUES ('ann')".to_owned(),
         "INSERT INTO things (id, name, n, owner_id) VALUES ('1', 'a', 1, 'ann')".to_owned(),
     ] {
         driver.read(Batch(sql)).await.expect("the tables");
     }
-    let broken = async |sql: &'static str| match driver.write(Arc::new(Execute(sql, vec![]))).await
-    {
+    let broken = async |sql: &'static str| match driver.write(Arc::new(Execute(sql, vec![]))).await {
         Err(DbError::Duplicate { constraint }) => format!("duplicate {constraint}"),
         Err(DbError::ForeignKey { constraint }) => format!("foreign key {constraint}"),
         Err(DbError::Check { constraint }) => format!("check {constraint}"),
         Err(DbError::NotNull { column }) => format!("not null {column}"),
         other => panic!("{sql}: {other:?}"),
     };
-    let primary = if db.is_postgres() {
-        "duplicate things.id"
-    } else {
-        "duplicate id"
-    };
+    let primary = if db.is_postgres() { "duplicate things.id" } else { "duplicate id" };
     let found = broken("INSERT INTO things (id, name) VALUES ('1', 'b')").await;
-    assert!(
-        found == primary || found == "duplicate things.id",
-        "{found}"
-    );
-    assert_eq!(
-        broken("INSERT INTO things (id, name) VALUES ('2', 'a')").await,
-        "duplicate uq.things.name"
-    );
+    assert!(found == primary || found == "duplicate things.id", "{found}");
+    assert_eq!(broken("INSERT INTO things (id, name) VALUES ('2', 'a')").await, "duplicate uq.things.name");
     assert_eq!(
         broken("INSERT INTO things (id, name, owner_id) VALUES ('2', 'b', 'bob')").await,
         "foreign key fk.things.owner_id"
     );
-    assert_eq!(
-        broken("DELETE FROM owners").await,
-        "foreign key fk.things.owner_id"
-    );
-    assert_eq!(
-        broken("INSERT INTO things (id, name, n) VALUES ('2', 'b', 0)").await,
-        "check ck.things.n"
-    );
-    assert_eq!(
-        broken("INSERT INTO things (id, name) VALUES ('2', NULL)").await,
-        "not null name"
-    );
-    assert_eq!(
-        broken("INSERT INTO things (id) VALUES ('2')").await,
-        "not null name"
-    );
+    assert_eq!(broken("DELETE FROM owners").await, "foreign key fk.things.owner_id");
+    assert_eq!(broken("INSERT INTO things (id, name, n) VALUES ('2', 'b', 0)").await, "check ck.things.n");
+    assert_eq!(broken("INSERT INTO things (id, name) VALUES ('2', NULL)").await, "not null name");
+    assert_eq!(broken("INSERT INTO things (id) VALUES ('2')").await, "not null name");
     driver.close().await;
 }
 
 async fn an_update_counts_the_rows_it_matched(db: Database) {
     let driver = db.with_items(&one_connection()).await;
-    write(&driver, vec![add("a"), add("b")])
-        .await
-        .expect("two rows");
+    write(&driver, vec![add("a"), add("b")]).await.expect("two rows");
     for _ in 0..2 {
-        let same = Execute(
-            "UPDATE items SET n = 5 WHERE id IN (?, ?, ?)",
-            vec!["a".into(), "b".into(), "c".into()],
-        );
+        let same = Execute("UPDATE items SET n = 5 WHERE id IN (?, ?, ?)", vec!["a".into(), "b".into(), "c".into()]);
         assert_eq!(driver.write(Arc::new(same)).await.expect("an update"), 2);
     }
     driver.close().await;
@@ -755,14 +519,9 @@ async fn an_update_counts_the_rows_it_matched(db: Database) {
 async fn a_failed_write_leaves_nothing(db: Database) {
     let driver = db.with_items(&one_connection()).await;
     let outcome = write(&driver, vec![add("a"), add("b"), add("a")]).await;
-    assert!(
-        matches!(outcome, Err(DbError::Duplicate { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(DbError::Duplicate { .. })), "{outcome:?}");
     assert_eq!(items(&driver).await, 0);
-    write(&driver, vec![add("a"), add("b")])
-        .await
-        .expect("the connection is good");
+    write(&driver, vec![add("a"), add("b")]).await.expect("the connection is good");
     assert_eq!(items(&driver).await, 2);
     driver.close().await;
 }
@@ -781,10 +540,7 @@ async fn a_write_whose_caller_left_runs_to_its_end(db: Database) {
     let driver = db.with_items(&one_connection()).await;
     let (here, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     {
-        let half_way = write(
-            &driver,
-            vec![add("a"), Step::Gate(here.clone(), go.clone()), add("b")],
-        );
+        let half_way = write(&driver, vec![add("a"), Step::Gate(here.clone(), go.clone()), add("b")]);
         tokio::select! {
             _ = half_way => panic!("the gate is closed"),
             () = here.notified() => {}
@@ -798,11 +554,7 @@ async fn a_write_whose_caller_left_runs_to_its_end(db: Database) {
 }
 
 async fn callers_that_leave_at_any_moment_leave_nothing_open(db: Database) {
-    let options = Options {
-        pool_size: Some(4),
-        connect_timeout: Duration::from_secs(30),
-        ..Options::default()
-    };
+    let options = Options { pool_size: Some(4), connect_timeout: Duration::from_secs(30), ..Options::default() };
     let driver = db.with_items(&options).await;
     let work = (0..400_u64).map(|i| {
         let driver = &driver;
@@ -843,16 +595,9 @@ impl<I: Iterator> ArrayChunks for I {
 
 async fn a_read_whose_caller_left_gives_its_connection_back(db: Database) {
     let driver = db.with_items(&one_connection()).await;
-    let slow = if db.is_postgres() {
-        "SELECT 1 FROM pg_sleep(0.2)"
-    } else {
-        "SELECT SLEEP(0.2)"
-    };
+    let slow = if db.is_postgres() { "SELECT 1 FROM pg_sleep(0.2)" } else { "SELECT SLEEP(0.2)" };
     let read = driver.read(Any(slow.to_owned(), vec![]));
-    assert!(
-        timeout(Duration::from_millis(50), read).await.is_err(),
-        "it takes longer"
-    );
+    assert!(timeout(Duration::from_millis(50), read).await.is_err(), "it takes longer");
     assert_eq!(items(&driver).await, 0);
     driver.close().await;
 }
@@ -868,9 +613,7 @@ async fn a_dropped_transaction_is_rolled_back(db: Database) {
     let transaction = driver.begin().await.expect("another");
     transaction.rollback().await;
     drop(driver.begin().await.expect("one that never did anything"));
-    write(&driver, vec![add("a")])
-        .await
-        .expect("the connection is good");
+    write(&driver, vec![add("a")]).await.expect("the connection is good");
     driver.close().await;
 }
 
@@ -895,20 +638,14 @@ async fn a_transaction_commits_what_it_was_told(db: Database) {
     let driver = db.with_items(&Options::default()).await;
     let mut transaction = driver.begin().await.expect("a transaction");
     transaction.run(Steps(vec![add("a")])).await.expect("a row");
-    let inside = transaction
-        .run(Any("SELECT count(*) FROM items".to_owned(), vec![]))
-        .await
-        .expect("its own view");
+    let inside = transaction.run(Any("SELECT count(*) FROM items".to_owned(), vec![])).await.expect("its own view");
     assert_eq!((inside[0][0].as_int(), items(&driver).await), (Some(1), 0));
     transaction.commit().await.expect("it lasts");
     assert_eq!(items(&driver).await, 1);
 
     let mut transaction = driver.begin().await.expect("a transaction");
     let outcome = transaction.run(Steps(vec![add("b"), add("a")])).await;
-    assert!(
-        matches!(outcome, Err(DbError::Duplicate { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(DbError::Duplicate { .. })), "{outcome:?}");
     let outcome = transaction.commit().await;
     assert!(matches!(outcome, Err(DbError::Other(_))), "{outcome:?}");
     assert_eq!(items(&driver).await, 1);
@@ -917,31 +654,18 @@ async fn a_transaction_commits_what_it_was_told(db: Database) {
 
 async fn a_deadlock_is_worth_another_try(db: Database) {
     let driver = db.with_items(&Options::default()).await;
-    write(&driver, vec![add("a"), add("b")])
-        .await
-        .expect("two rows");
+    write(&driver, vec![add("a"), add("b")]).await.expect("two rows");
     let here = [Arc::new(Notify::new()), Arc::new(Notify::new())];
     let go = [Arc::new(Notify::new()), Arc::new(Notify::new())];
     let crosswise = |i: usize, first, second| {
-        write(
-            &driver,
-            vec![
-                Step::Touch(first),
-                Step::Gate(here[i].clone(), go[i].clone()),
-                Step::Touch(second),
-            ],
-        )
+        write(&driver, vec![Step::Touch(first), Step::Gate(here[i].clone(), go[i].clone()), Step::Touch(second)])
     };
     let both_hold_one = async {
         here[0].notified().await;
         here[1].notified().await;
         go.iter().for_each(|go| go.notify_one());
     };
-    let (one, two, ()) = tokio::join!(
-        crosswise(0, "a", "b"),
-        crosswise(1, "b", "a"),
-        both_hold_one
-    );
+    let (one, two, ()) = tokio::join!(crosswise(0, "a", "b"), crosswise(1, "b", "a"), both_hold_one);
     let (won, lost) = if one.is_ok() { (one, two) } else { (two, one) };
     won.expect("one of them goes on");
     let error = lost.expect_err("the other was stopped");
@@ -955,54 +679,33 @@ async fn a_killed_connection_costs_at_most_one_failure(db: Database) {
     let killer = db.connect_with(&one_connection()).await;
     for round in 0..3 {
         let mut transaction = (round == 2).then_some(driver.begin().await.expect("a transaction"));
-        let who = if db.is_postgres() {
-            "SELECT pg_backend_pid()"
-        } else {
-            "SELECT connection_id()"
-        };
+        let who = if db.is_postgres() { "SELECT pg_backend_pid()" } else { "SELECT connection_id()" };
         let id = match &mut transaction {
-            Some(open) => open.run(Any(who.to_owned(), vec![])).await.expect("an id")[0][0]
-                .as_int()
-                .expect("a number"),
+            Some(open) => open.run(Any(who.to_owned(), vec![])).await.expect("an id")[0][0].as_int().expect("a number"),
             None => {
                 drop(transaction.take());
                 number(&driver, who).await
             }
         };
-        let kill = if db.is_postgres() {
-            format!("SELECT pg_terminate_backend({id})")
-        } else {
-            format!("KILL {id}")
-        };
+        let kill = if db.is_postgres() { format!("SELECT pg_terminate_backend({id})") } else { format!("KILL {id}") };
         killer.read(Batch(kill)).await.expect("it is gone");
         if let Some(open) = transaction {
             let outcome = open.commit().await;
             assert!(matches!(outcome, Err(DbError::Away(_))), "{outcome:?}");
         }
         let outcome = write(&driver, vec![add(format!("first {round}"))]).await;
-        assert!(
-            matches!(outcome, Ok(()) | Err(DbError::Away(_))),
-            "{outcome:?}"
-        );
-        write(&driver, vec![add(format!("second {round}"))])
-            .await
-            .expect("a new connection");
+        assert!(matches!(outcome, Ok(()) | Err(DbError::Away(_))), "{outcome:?}");
+        write(&driver, vec![add(format!("second {round}"))]).await.expect("a new connection");
     }
     killer.close().await;
     driver.close().await;
 }
 
 async fn a_statement_that_takes_too_long_is_given_up(db: Database) {
-    let options = Options {
-        statement_timeout: Duration::from_millis(300),
-        ..one_connection()
-    };
+    let options = Options { statement_timeout: Duration::from_millis(300), ..one_connection() };
     let driver = db.with_items(&options).await;
-    let slow = if db.is_postgres() {
-        "SELECT 1 FROM pg_sleep(60)"
-    } else {
-        "SELECT count(*) FROM (SELECT SLEEP(60)) s"
-    };
+    let slow =
+        if db.is_postgres() { "SELECT 1 FROM pg_sleep(60)" } else { "SELECT count(*) FROM (SELECT SLEEP(60)) s" };
     for _ in 0..2 {
         let outcome = driver.read(Any(slow.to_owned(), vec![])).await;
         assert!(matches!(outcome, Err(DbError::Away(_))), "{outcome:?}");
@@ -1012,20 +715,10 @@ async fn a_statement_that_takes_too_long_is_given_up(db: Database) {
 }
 
 async fn a_batch_has_no_limit_of_time(db: Database) {
-    let options = Options {
-        statement_timeout: Duration::from_millis(100),
-        ..one_connection()
-    };
+    let options = Options { statement_timeout: Duration::from_millis(100), ..one_connection() };
     let driver = db.with_items(&options).await;
-    let slow = if db.is_postgres() {
-        "SELECT pg_sleep(1.3)"
-    } else {
-        "DO SLEEP(1.3)"
-    };
-    driver
-        .read(Batch(slow.to_owned()))
-        .await
-        .expect("as long as it takes");
+    let slow = if db.is_postgres() { "SELECT pg_sleep(1.3)" } else { "DO SLEEP(1.3)" };
+    driver.read(Batch(slow.to_owned())).await.expect("as long as it takes");
     let outcome = driver.read(Batch("SELECT nonsense".to_owned())).await;
     assert!(matches!(outcome, Err(DbError::Other(_))), "{outcome:?}");
     let limit = if db.is_postgres() {
@@ -1034,10 +727,7 @@ async fn a_batch_has_no_limit_of_time(db: Database) {
         "SELECT @@max_statement_time * 1000"
     };
     if db.is_postgres() || is_mariadb(&driver).await {
-        let found = driver
-            .read(Any(limit.to_owned(), vec![]))
-            .await
-            .expect("the limit is back");
+        let found = driver.read(Any(limit.to_owned(), vec![])).await.expect("the limit is back");
         let text = serde_json::to_string(&found[0][0]).expect("a value");
         assert!(text.contains("100"), "{text}");
     }
@@ -1045,20 +735,12 @@ async fn a_batch_has_no_limit_of_time(db: Database) {
 }
 
 async fn is_mariadb(driver: &Driver) -> bool {
-    let version = driver
-        .read(Any("SELECT version()".to_owned(), vec![]))
-        .await
-        .expect("a version");
-    version[0][0]
-        .as_str()
-        .is_some_and(|text| text.contains("MariaDB"))
+    let version = driver.read(Any("SELECT version()".to_owned(), vec![])).await.expect("a version");
+    version[0][0].as_str().is_some_and(|text| text.contains("MariaDB"))
 }
 
 async fn an_exhausted_pool_says_so_in_time(db: Database) {
-    let options = Options {
-        connect_timeout: Duration::from_millis(300),
-        ..one_connection()
-    };
+    let options = Options { connect_timeout: Duration::from_millis(300), ..one_connection() };
     let driver = db.with_items(&options).await;
     let mut transaction = driver.begin().await.expect("the only connection");
     transaction.run(Steps(vec![add("a")])).await.expect("a row");
@@ -1075,29 +757,13 @@ async fn a_changed_table_does_not_break_prepared_statements(db: Database) {
     write(&driver, vec![add("a")]).await.expect("a row");
     let all = || Any("SELECT * FROM items".to_owned(), vec![]);
     assert_eq!(driver.read(all()).await.expect("prepared")[0].len(), 2);
-    other
-        .read(Batch(
-            "ALTER TABLE items ADD COLUMN extra INTEGER".to_owned(),
-        ))
-        .await
-        .expect("a new column");
-    assert_eq!(
-        driver.read(all()).await.expect("prepared again")[0].len(),
-        3
-    );
-    other
-        .read(Batch(
-            "ALTER TABLE items ADD COLUMN more INTEGER".to_owned(),
-        ))
-        .await
-        .expect("a new column");
+    other.read(Batch("ALTER TABLE items ADD COLUMN extra INTEGER".to_owned())).await.expect("a new column");
+    assert_eq!(driver.read(all()).await.expect("prepared again")[0].len(), 3);
+    other.read(Batch("ALTER TABLE items ADD COLUMN more INTEGER".to_owned())).await.expect("a new column");
     // In a transaction, the whole of it can be tried again.
     match driver.write(Arc::new(all())).await {
         Err(error) if error.is_worth_a_retry() => {
-            assert_eq!(
-                driver.write(Arc::new(all())).await.expect("prepared again")[0].len(),
-                4
-            );
+            assert_eq!(driver.write(Arc::new(all())).await.expect("prepared again")[0].len(), 4);
         }
         outcome => assert_eq!(outcome.expect("prepared again")[0].len(), 4),
     }
@@ -1116,12 +782,7 @@ async fn no_round_trip_is_wasted(db: Database) {
             driver.write(Arc::new(insert)).await.expect("one statement");
         },
         async |id: &str| {
-            write(
-                &driver,
-                vec![add(format!("{id}-1")), add(format!("{id}-2"))],
-            )
-            .await
-            .expect("two statements")
+            write(&driver, vec![add(format!("{id}-1")), add(format!("{id}-2"))]).await.expect("two statements")
         },
         async || items(&driver).await,
     );
@@ -1137,10 +798,7 @@ async fn no_round_trip_is_wasted(db: Database) {
     assert_eq!(spent(Box::pin(async { _ = read().await })).await, 1);
     assert_eq!(spent(Box::pin(one("c"))).await, 1);
     // PostgreSQL: BEGIN with the first statement, the second, COMMIT. MySQL sends each alone.
-    assert_eq!(
-        spent(Box::pin(two("d"))).await,
-        if db.is_postgres() { 3 } else { 4 }
-    );
+    assert_eq!(spent(Box::pin(two("d"))).await, if db.is_postgres() { 3 } else { 4 });
     driver.close().await;
 }
 
@@ -1148,9 +806,7 @@ async fn no_round_trip_is_wasted(db: Database) {
 async fn through_a_counter(url: &str, counter: Arc<AtomicUsize>) -> String {
     let (scheme, rest) = url.split_once("://").expect("a scheme");
     let (authority, path) = rest.split_once('/').expect("a database");
-    let (user, host) = authority
-        .split_once('@')
-        .map_or((None, authority), |(user, host)| (Some(user), host));
+    let (user, host) = authority.split_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let host = host.to_owned();
@@ -1191,24 +847,13 @@ async fn count_turns(mut client: TcpStream, mut server: TcpStream, counter: Arc<
 }
 
 async fn a_start_that_fails_names_the_cause_and_the_cure(db: Database) {
-    let options = Options {
-        connect_timeout: Duration::from_secs(2),
-        ..Options::default()
-    };
+    let options = Options { connect_timeout: Duration::from_secs(2), ..Options::default() };
     let refused = async |url: &str| {
-        let text = text_of(
-            try_connect(db.backend, url, &options)
-                .await
-                .expect_err("no such database"),
-        );
+        let text = text_of(try_connect(db.backend, url, &options).await.expect_err("no such database"));
         assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
         text
     };
-    let name = if db.is_postgres() {
-        "PostgreSQL"
-    } else {
-        "MySQL"
-    };
+    let name = if db.is_postgres() { "PostgreSQL" } else { "MySQL" };
     let scheme = db.backend.as_str();
     assert_eq!(
         refused(&format!("{scheme}://ann:hunter2@127.0.0.1:1/app")).await,
@@ -1218,29 +863,16 @@ async fn a_start_that_fails_names_the_cause_and_the_cure(db: Database) {
     );
     let text = refused(&format!("{scheme}://ann:hunter2@no-such-host.invalid/app")).await;
     assert!(
-        text.contains("at no-such-host.invalid:")
-            && text.contains("the host is unknown; correct its name"),
+        text.contains("at no-such-host.invalid:") && text.contains("the host is unknown; correct its name"),
         "{text}"
     );
     let text = refused(&with_database(&db.server, "not_there")).await;
-    let cure = if db.is_postgres() {
-        "make it: createdb not_there"
-    } else {
-        "make it: CREATE DATABASE `not_there`"
-    };
-    assert!(
-        text.starts_with(&format!("DATABASE_URL: {name} at ")) && text.ends_with(cure),
-        "{text}"
-    );
-    let socket = if db.is_postgres() {
-        "host=/nowhere"
-    } else {
-        "socket=/nowhere/mysqld.sock"
-    };
+    let cure = if db.is_postgres() { "make it: createdb not_there" } else { "make it: CREATE DATABASE `not_there`" };
+    assert!(text.starts_with(&format!("DATABASE_URL: {name} at ")) && text.ends_with(cure), "{text}");
+    let socket = if db.is_postgres() { "host=/nowhere" } else { "socket=/nowhere/mysqld.sock" };
     let text = refused(&format!("{scheme}:///app?{socket}")).await;
     assert!(
-        text.contains("at /nowhere/")
-            && text.contains("there is no such socket; start it, or correct the path"),
+        text.contains("at /nowhere/") && text.contains("there is no such socket; start it, or correct the path"),
         "{text}"
     );
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -1254,41 +886,24 @@ async fn tls_is_spoken_where_it_is_asked_for(db: Database) {
     let can = if db.is_postgres() {
         number(&plain, "SELECT (current_setting('ssl') = 'on')::int").await == 1
     } else {
-        let found = plain
-            .read(Any("SHOW VARIABLES LIKE 'have_ssl'".to_owned(), vec![]))
-            .await
-            .expect("a setting");
+        let found = plain.read(Any("SHOW VARIABLES LIKE 'have_ssl'".to_owned(), vec![])).await.expect("a setting");
         found.is_empty() || found[0][1] == "YES"
     };
     plain.close().await;
-    let options = Options {
-        connect_timeout: Duration::from_secs(5),
-        ..Options::default()
-    };
+    let options = Options { connect_timeout: Duration::from_secs(5), ..Options::default() };
     let with = async |mode: &str| {
         let separator = if db.url.contains('?') { '&' } else { '?' };
-        try_connect(
-            db.backend,
-            &format!("{}{separator}sslmode={mode}", db.url),
-            &options,
-        )
-        .await
+        try_connect(db.backend, &format!("{}{separator}sslmode={mode}", db.url), &options).await
     };
     for mode in ["disable", "prefer"] {
-        with(mode)
-            .await
-            .unwrap_or_else(|error| panic!("{mode}: {}", text_of(error)))
-            .close()
-            .await;
+        with(mode).await.unwrap_or_else(|error| panic!("{mode}: {}", text_of(error))).close().await;
     }
     if !can {
         let text = text_of(with("require").await.expect_err("the server has no TLS"));
         assert!(text.contains("TLS"), "{text}");
         return;
     }
-    let encrypted = with("require")
-        .await
-        .unwrap_or_else(|error| panic!("{}", text_of(error)));
+    let encrypted = with("require").await.unwrap_or_else(|error| panic!("{}", text_of(error)));
     let sql = if db.is_postgres() {
         "SELECT count(*) FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()"
     } else {
@@ -1300,20 +915,13 @@ async fn tls_is_spoken_where_it_is_asked_for(db: Database) {
     encrypted.close().await;
     // A test server's certificate is signed by nobody whom the web trusts.
     let text = text_of(with("verify-full").await.expect_err("an unknown root"));
-    assert!(
-        text.contains("refuses: TLS failed") && text.contains("sslrootcert=FILE"),
-        "{text}"
-    );
+    assert!(text.contains("refuses: TLS failed") && text.contains("sslrootcert=FILE"), "{text}");
 }
 
 async fn a_closed_pool_finishes_what_is_under_way(db: Database) {
     let driver = Arc::new(db.with_items(&Options::default()).await);
     let (here, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let steps = Steps(vec![
-        add("a"),
-        Step::Gate(here.clone(), go.clone()),
-        add("b"),
-    ]);
+    let steps = Steps(vec![add("a"), Step::Gate(here.clone(), go.clone()), add("b")]);
     let writer = driver.clone();
     let under_way = tokio::spawn(async move { writer.write(Arc::new(steps)).await });
     here.notified().await;
@@ -1482,13 +1090,18 @@ mod types_of_mysql {
         on(Backend::MySql, async |db: Database| {
             let driver = db.connect().await;
             let user = format!("u{}", &db.name[db.name.len() - 12..]);
-            let make = format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'p@ss/?#%: +&é'; GRANT ALL ON {}.* TO '{user}'@'%'", db.name);
+            let make = format!(
+                "CREATE USER '{user}'@'%' IDENTIFIED BY 'p@ss/?#%: +&é'; GRANT ALL ON {}.* TO '{user}'@'%'",
+                db.name
+            );
             driver.read(Batch(make)).await.expect("a user");
             let (_, place) = db.url.split_once('@').expect("a user in the address");
             let options = Options::default();
             let good = format!("mysql://{user}:p%40ss%2F%3F%23%25%3A%20%2B%26%C3%A9@{place}");
             let outcome = try_connect(Backend::MySql, &good, &options).await.map_err(text_of);
-            let bad = try_connect(Backend::MySql, &format!("mysql://{user}:hunter2@{place}"), &options).await.map_err(text_of);
+            let bad = try_connect(Backend::MySql, &format!("mysql://{user}:hunter2@{place}"), &options)
+                .await
+                .map_err(text_of);
             driver.read(Batch(format!("DROP USER '{user}'@'%'"))).await.expect("it goes");
             outcome.expect("the password is right").close().await;
             let text = bad.expect_err("the password is wrong");

@@ -10,8 +10,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
 
 use super::DbError;
@@ -23,43 +22,28 @@ pub(super) fn client_config(wish: &TlsWish) -> Result<ClientConfig, DbError> {
     let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid(format!("DATABASE_URL: TLS can't be set up: {error}")))?;
-    Ok(builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-fn chain_verifier(
-    roots: Option<&Path>,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, DbError> {
+fn chain_verifier(roots: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, DbError> {
     let roots = match roots {
         Some(path) => roots_of(path)?,
         None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
     };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
-        .map_err(|error| {
-            invalid(format!(
-                "DATABASE_URL: the root certificates can't be used: {error}"
-            ))
-        })
+        .map_err(|error| invalid(format!("DATABASE_URL: the root certificates can't be used: {error}")))
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, DbError> {
     let unusable = |problem: String| {
-        invalid(format!(
-            "DATABASE_URL: the file of root certificates `{}` {problem}",
-            path.display()
-        ))
+        invalid(format!("DATABASE_URL: the file of root certificates `{}` {problem}", path.display()))
     };
     let pem = std::fs::read(path).map_err(|error| unusable(format!("can't be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unusable(format!("is not PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(format!("holds a bad certificate: {error}")))?;
+        roots.add(certificate).map_err(|error| unusable(format!("holds a bad certificate: {error}")))?;
     }
     if roots.is_empty() {
         return Err(unusable("holds no certificate in PEM".to_owned()));
@@ -79,16 +63,10 @@ impl Verifier {
     fn new(wish: &TlsWish) -> Result<Self, DbError> {
         let provider = Arc::new(ring::default_provider());
         let chain = match wish.mode {
-            TlsMode::VerifyCa | TlsMode::VerifyFull => {
-                Some(chain_verifier(wish.roots.as_deref(), provider.clone())?)
-            }
+            TlsMode::VerifyCa | TlsMode::VerifyFull => Some(chain_verifier(wish.roots.as_deref(), provider.clone())?),
             TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer | TlsMode::Require => None,
         };
-        Ok(Verifier {
-            chain,
-            is_name_checked: wish.mode == TlsMode::VerifyFull,
-            provider,
-        })
+        Ok(Verifier { chain, is_name_checked: wish.mode == TlsMode::VerifyFull, provider })
     }
 }
 
@@ -119,12 +97,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -133,18 +106,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -160,15 +126,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_of_roots_is_named() {
-        let wish = TlsWish {
-            mode: TlsMode::VerifyFull,
-            roots: Some("/nowhere/ca.pem".into()),
-        };
+        let wish = TlsWish { mode: TlsMode::VerifyFull, roots: Some("/nowhere/ca.pem".into()) };
         let text = Error::from(client_config(&wish).expect_err("no such file")).to_string();
         assert!(
-            text.starts_with(
-                "DATABASE_URL: the file of root certificates `/nowhere/ca.pem` can't be read"
-            ),
+            text.starts_with("DATABASE_URL: the file of root certificates `/nowhere/ca.pem` can't be read"),
             "{text}"
         );
     }
@@ -178,42 +139,22 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("tls-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&folder).expect("a folder");
         let ours = folder.join("ca.pem");
-        std::fs::write(
-            &ours,
-            format!("-----BEGIN CERTIFICATE-----\n{ROOT}\n-----END CERTIFICATE-----\n"),
-        )
-        .expect("a file");
+        std::fs::write(&ours, format!("-----BEGIN CERTIFICATE-----\n{ROOT}\n-----END CERTIFICATE-----\n"))
+            .expect("a file");
         let verdict = |mode, roots: Option<&Path>, host: &'static str| {
-            let verifier = Verifier::new(&TlsWish {
-                mode,
-                roots: roots.map(Path::to_owned),
-            })
-            .expect("good roots");
+            let verifier = Verifier::new(&TlsWish { mode, roots: roots.map(Path::to_owned) }).expect("good roots");
             let certificate = STANDARD.decode(CERTIFICATE).expect("base64").into();
             let name = ServerName::try_from(host).expect("a name");
             // 2030-01-01, within the life of both.
             let now = UnixTime::since_unix_epoch(Duration::from_secs(1_893_456_000));
-            verifier
-                .verify_server_cert(&certificate, &[], &name, &[], now)
-                .is_ok()
+            verifier.verify_server_cert(&certificate, &[], &name, &[], now).is_ok()
         };
         assert!(verdict(TlsMode::Require, None, "elsewhere.example.com"));
-        assert!(verdict(
-            TlsMode::VerifyCa,
-            Some(&ours),
-            "elsewhere.example.com"
-        ));
-        assert!(
-            !verdict(TlsMode::VerifyCa, None, "db.example.com"),
-            "the web's roots don't know it"
-        );
+        assert!(verdict(TlsMode::VerifyCa, Some(&ours), "elsewhere.example.com"));
+        assert!(!verdict(TlsMode::VerifyCa, None, "db.example.com"), "the web's roots don't know it");
         assert!(verdict(TlsMode::VerifyFull, Some(&ours), "db.example.com"));
         assert!(verdict(TlsMode::VerifyFull, Some(&ours), "127.0.0.1"));
-        assert!(!verdict(
-            TlsMode::VerifyFull,
-            Some(&ours),
-            "elsewhere.example.com"
-        ));
+        assert!(!verdict(TlsMode::VerifyFull, Some(&ours), "elsewhere.example.com"));
         assert!(!verdict(TlsMode::VerifyFull, None, "db.example.com"));
         std::fs::remove_dir_all(folder).expect("it goes");
     }

@@ -9,12 +9,15 @@ use crate::store::db::history::{Operation, row_as_json};
 use crate::store::db::table::{Statements, Table};
 use crate::store::db::value::Value;
 
+/// Rows that one statement of [`insert_many`] writes at most: even 300 columns stay below the 65,535 parameters of a statement.
+const ROWS_PER_STATEMENT: usize = 64;
+
 /// How the row itself is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// It is new.
     Insert,
-    /// It is there, and locked.
+    /// It is there, in the version before.
     Update,
     /// It goes for good.
     Delete,
@@ -85,8 +88,8 @@ impl Entry {
         !table.def.history || (backend == Backend::Postgres && self.how != How::Delete)
     }
 
-    /// Writes it.
-    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<(), DbError> {
+    /// Writes it. Answers whether the row was as expected; where not, nothing is written.
+    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<bool, DbError> {
         let sql = &table.sql;
         let statement = match (self.how, &sql.insert_all, &sql.update_all) {
             (How::Insert, Some(all), _) | (How::Update, _, Some(all)) => all,
@@ -94,19 +97,71 @@ impl Entry {
             (How::Update, ..) => &sql.update,
             (How::Delete, ..) => &sql.delete,
         };
-        session.execute(statement, &self.row).await?;
+        if session.execute(statement, &self.row).await? == 0 {
+            return Ok(false);
+        }
         if !self.version.is_empty() {
             session.execute(&sql.insert_history, &self.version).await?;
             session.execute(&sql.insert_change, &self.change).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-/// From the table's order to that of the update: without `created_at`, the id last.
+/// Writes new rows, several with each statement: for servers, where each statement is a journey.
+pub(crate) async fn insert_many(
+    table: &Table,
+    session: &mut Session<'_>,
+    rows: Vec<Vec<Value>>,
+    stamp: &Stamp,
+) -> Result<(), DbError> {
+    // As for SQLite: the parameters of row, version and change apart from each other.
+    let entry = |row| Entry::new(table, Backend::Sqlite, How::Insert, row, stamp);
+    let mut entries = rows.into_iter().map(entry).peekable();
+    while entries.peek().is_some() {
+        let chunk: Vec<Entry> = entries.by_ref().take(ROWS_PER_STATEMENT).collect();
+        // A few lengths only, so that few statements are prepared.
+        let mut rest = chunk.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(1 << rest.len().ilog2());
+            rest = later;
+            let [rows, versions, changes] = &table.sql.insert_into;
+            insert_rows(session, rows, now.iter().map(|entry| &entry.row)).await?;
+            if table.def.history {
+                insert_rows(session, versions, now.iter().map(|entry| &entry.version)).await?;
+                insert_rows(session, changes, now.iter().map(|entry| &entry.change)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn insert_rows(
+    session: &mut Session<'_>,
+    into: &str,
+    rows: impl Iterator<Item = &Vec<Value>>,
+) -> Result<(), DbError> {
+    let dialect = session.dialect();
+    let mut sql = format!("{into} VALUES ");
+    let mut params: Vec<Value> = Vec::new();
+    for row in rows {
+        sql.push_str(if params.is_empty() { "(" } else { ", (" });
+        for (i, value) in row.iter().enumerate() {
+            sql.push_str(if i > 0 { ", " } else { "" });
+            params.push(value.clone());
+            dialect.placeholder(params.len(), &mut sql);
+        }
+        sql.push(')');
+    }
+    session.execute(&sql, &params).await.map(drop)
+}
+
+/// From the table's order to that of the update: without `created_at`, then the id and the version before.
 fn update_order(mut row: Vec<Value>) -> Vec<Value> {
+    let before = row[row.len() - 1].as_int().unwrap_or(0) - 1;
     let created_at = row.len() - 4;
     row.remove(created_at);
     row.rotate_left(1);
+    row.push(Value::Int(before));
     row
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, How, Stamp};
+use super::entry::{Entry, How, Stamp, insert_many};
+use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::id::new_id;
 use crate::store::db::dialect::{Backend, Dialect, ddl::quoted};
@@ -14,17 +15,17 @@ use crate::store::db::schema::constraint_name;
 use crate::store::db::table::Table;
 use crate::store::db::value::Value;
 
-/// A row that can't be there yet: its id is new.
+/// A row that needs no look before it is written: a new one, or one whose version is known. Answers whether it was as expected.
 #[derive(Debug)]
-pub(crate) struct InsertNew {
+pub(crate) struct Write {
     pub(crate) table: Arc<Table>,
     pub(crate) entry: Entry,
 }
 
-impl Operation for InsertNew {
-    type Output = ();
+impl Operation for Write {
+    type Output = bool;
 
-    async fn run(&self, session: &mut Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, session: &mut Session<'_>) -> Result<bool, DbError> {
         self.entry.write(&self.table, session).await
     }
 
@@ -51,23 +52,26 @@ pub(crate) struct Save {
     pub(crate) target: Target,
     /// The own columns that are given, in the table's order; checked already.
     pub(crate) given: Vec<Option<Value>>,
+    /// The version that was read and when the row was made, where all columns are given and the row lived.
+    pub(crate) living: Option<(i64, Timestamp)>,
     pub(crate) if_version: Option<i64>,
     pub(crate) stamp: Stamp,
 }
 
 impl Save {
     /// The whole new row, where nothing of it is there yet.
-    pub(crate) fn new_row(&self) -> Result<Vec<Value>, Error> {
+    fn new_row(&self, given: Vec<Option<Value>>) -> Result<Vec<Value>, Error> {
         let id = match &self.target {
             Target::Id(id) => id.clone(),
             Target::New | Target::MatchBy(_) => new_id(),
         };
         let mut missing = Vec::new();
-        let mut row = Vec::with_capacity(self.given.len() + 5);
+        let mut row = Vec::with_capacity(given.len() + 5);
         row.push(Value::Text(id));
-        for (column, given) in self.table.def.columns.iter().zip(&self.given) {
+        for (column, given) in self.table.def.columns.iter().zip(given) {
             match (given, &column.default) {
-                (Some(value), _) | (None, Some(value)) => row.push(value.clone()),
+                (Some(value), _) => row.push(value),
+                (None, Some(value)) => row.push(value.clone()),
                 (None, None) if column.nullable => row.push(Value::Null),
                 (None, None) => missing.push(&column.name),
             }
@@ -79,6 +83,24 @@ impl Save {
         let now = Value::Timestamp(self.stamp.at);
         row.extend([now.clone(), now, Value::Null, Value::Int(1)]);
         Ok(row)
+    }
+
+    /// The whole row as it will be, where that is known without looking: a new one, or one whose last version was read.
+    /// A new one takes the values with it, for it can't turn out to be another.
+    pub(crate) fn row_without_a_look(&mut self) -> Result<Option<(How, Vec<Value>)>, Error> {
+        match (&self.target, self.living) {
+            (Target::New, _) if self.if_version.is_none() => {
+                let given = std::mem::take(&mut self.given);
+                self.new_row(given).map(|row| Some((How::Insert, row)))
+            }
+            (Target::Id(id), Some((version, created_at))) if self.if_version.is_none_or(|wanted| wanted == version) => {
+                let own = self.given.iter().flatten().cloned();
+                let now = Value::Timestamp(self.stamp.at);
+                let after = [Value::Timestamp(created_at), now, Value::Null, Value::Int(version + 1)];
+                Ok(Some((How::Update, [Value::from(id)].into_iter().chain(own).chain(after).collect())))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The row as it will be, from the row as it is.
@@ -104,7 +126,9 @@ impl Save {
         let (sql, params) = match &self.target {
             Target::New => return Ok(None),
             Target::Id(id) => (Arc::clone(&table.sql.lock), vec![Value::from(id)]),
-            Target::MatchBy(columns) => (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?),
+            Target::MatchBy(columns) => {
+                (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?)
+            }
         };
         let rows = session
             .query(&sql, &params, |row| table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect())
@@ -139,11 +163,12 @@ impl Save {
         match &self.target {
             Target::New => false,
             // The key of the row, or of its first version: PostgreSQL may write that one first.
-            Target::Id(_) => ["", "_history"].iter().any(|suffix| {
-                constraint == "id" || constraint.starts_with(&format!("{table}{suffix}.id"))
-            }),
+            Target::Id(_) => ["", "_history"]
+                .iter()
+                .any(|suffix| constraint == "id" || constraint.starts_with(&format!("{table}{suffix}.id"))),
             Target::MatchBy(columns) => {
-                let names: Vec<&str> = columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
+                let names: Vec<&str> =
+                    columns.iter().map(|column| self.table.def.columns[*column].name.as_ref()).collect();
                 constraint.ends_with(&constraint_name("uq", table, &names.join("+")))
             }
         }
@@ -160,7 +185,7 @@ impl Operation for Save {
         let (how, operation, row) = match found {
             Some(row) => (How::Update, history::Operation::Updated, self.merge(row)?),
             None if self.if_version.is_some() => return Err(Error::not_found("there is nothing of that id").into()),
-            None => (How::Insert, history::Operation::Created, self.new_row()?),
+            None => (How::Insert, history::Operation::Created, self.new_row(self.given.clone())?),
         };
         let stamp = Stamp { operation, ..self.stamp.clone() };
         let entry = Entry::new(&self.table, backend, how, row.clone(), &stamp);
@@ -168,7 +193,10 @@ impl Operation for Save {
             Err(DbError::Duplicate { constraint }) if is_new && self.was_made_meanwhile(&constraint) => {
                 Err(DbError::TryAgain(format!("{constraint} was taken meanwhile").into()))
             }
-            written => written.map(|()| row),
+            // It is locked, so only another way into the table can have changed it.
+            Ok(false) => Err(DbError::TryAgain("the row changed while it was locked".into())),
+            Ok(true) => Ok(row),
+            Err(error) => Err(error),
         }
     }
 }
@@ -181,6 +209,16 @@ impl Operation for SaveMany {
     type Output = Vec<Vec<Value>>;
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Vec<Value>>, DbError> {
+        let is_new = |save: &Save| matches!(save.target, Target::New) && save.if_version.is_none();
+        if let [first, ..] = self.0.as_slice()
+            && session.dialect().backend() != Backend::Sqlite
+            && self.0.iter().all(is_new)
+        {
+            let rows: Vec<_> = self.0.iter().map(|save| save.new_row(save.given.clone())).collect::<Result<_, _>>()?;
+            let stamp = Stamp { operation: history::Operation::Created, ..first.stamp.clone() };
+            insert_many(&first.table, session, rows.clone(), &stamp).await?;
+            return Ok(rows);
+        }
         let mut rows = Vec::with_capacity(self.0.len());
         for save in &self.0 {
             rows.push(save.run(session).await?);
@@ -221,8 +259,7 @@ impl Delete {
         row[last - 1] = now;
         let how = if self.permanent { How::Delete } else { How::Update };
         let entry = Entry::new(table, session.dialect().backend(), how, row, &self.stamp);
-        entry.write(table, session).await?;
-        Ok(true)
+        entry.write(table, session).await
     }
 }
 
@@ -251,9 +288,12 @@ fn check_version(wanted: Option<i64>, found: i64) -> Result<(), Error> {
 /// Finds the unique index over exactly these columns, which matching needs to be safe in parallel.
 pub(crate) fn match_columns(table: &Table, names: &[&str]) -> Result<Vec<usize>, Error> {
     let position = |name: &&str| {
-        table.def.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
-            Error::invalid(format!("`{}` has no column `{name}` to match by", table.def.table))
-        })
+        table
+            .def
+            .columns
+            .iter()
+            .position(|column| column.name == *name)
+            .ok_or_else(|| Error::invalid(format!("`{}` has no column `{name}` to match by", table.def.table)))
     };
     let columns: Vec<usize> = names.iter().map(position).collect::<Result<_, _>>()?;
     let is_over = |index: &IndexDef| index.unique && index.columns.iter().map(AsRef::as_ref).eq(names.iter().copied());

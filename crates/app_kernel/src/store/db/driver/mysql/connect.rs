@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use mysql_async::{
-    Conn, DriverError, Error, IoError, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts,
-};
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use tokio::time::timeout;
 
@@ -28,10 +26,7 @@ const ACCESS_DENIED: u16 = 1045;
 /// A pool whose first connection stands. Whether it is encrypted is decided here, once.
 pub(super) async fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, DbError> {
     let (address, wish) = read_address(url.text.expose())?;
-    let server = Server {
-        name: "MySQL",
-        at: place(&address),
-    };
+    let server = Server { name: "MySQL", at: place(&address) };
     let mut choices = choices(&wish).into_iter().peekable();
     while let Some(tls) = choices.next() {
         if tls.is_some() {
@@ -40,10 +35,7 @@ pub(super) async fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, D
         let opts = opts(&address, tls, options);
         match timeout(options.connect_timeout, Conn::new(opts.clone())).await {
             Ok(Ok(connection)) => {
-                connection
-                    .disconnect()
-                    .await
-                    .map_err(|error| explain(&error, &server, &address))?;
+                connection.disconnect().await.map_err(|error| explain(&error, &server, &address))?;
                 return Ok(Pool::new(opts));
             }
             Ok(Err(error)) if choices.peek().is_some() && is_about_tls(&error) => {}
@@ -56,19 +48,14 @@ pub(super) async fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, D
 
 fn read_address(text: &str) -> Result<(Opts, TlsWish), DbError> {
     let (url, params) = take_params(text, &[&TLS_PARAMS[..], &["charset"]].concat())?;
-    if let Some((_, charset)) = params
-        .iter()
-        .find(|(name, value)| name == "charset" && !value.starts_with("utf8"))
-    {
+    if let Some((_, charset)) = params.iter().find(|(name, value)| name == "charset" && !value.starts_with("utf8")) {
         return Err(invalid(format!(
             "DATABASE_URL: `charset` is {charset}; the kernel speaks utf8mb4 only, leave it out"
         )));
     }
     let rest = url.split_once(':').map_or("", |(_, rest)| rest);
     // A socket needs no host, but the parser wants one.
-    let rest = rest
-        .strip_prefix("///")
-        .map_or_else(|| rest.to_owned(), |path| format!("//localhost/{path}"));
+    let rest = rest.strip_prefix("///").map_or_else(|| rest.to_owned(), |path| format!("//localhost/{path}"));
     let opts = Opts::from_url(&format!("mysql:{rest}")).map_err(|error| {
         invalid(format!(
             "DATABASE_URL is not a MySQL address: {error}; special characters in the password must be percent-encoded. \
@@ -76,29 +63,18 @@ fn read_address(text: &str) -> Result<(Opts, TlsWish), DbError> {
         ))
     })?;
     if opts.db_name().is_none() {
-        return Err(invalid(
-            "DATABASE_URL names no database. Example: mysql://user:password@localhost:3306/app",
-        ));
+        return Err(invalid("DATABASE_URL names no database. Example: mysql://user:password@localhost:3306/app"));
     }
     // Encrypting towards the same machine costs and protects nothing; a server that insists gets it all the same.
     let is_local = opts.socket().is_some() || opts.addr_is_loopback();
-    let wish = TlsWish::from_params(
-        &params,
-        if is_local {
-            TlsMode::Allow
-        } else {
-            TlsMode::Prefer
-        },
-    )?;
+    let wish = TlsWish::from_params(&params, if is_local { TlsMode::Allow } else { TlsMode::Prefer })?;
     Ok((opts, wish))
 }
 
 /// What to try, in order; `None` is without TLS.
 fn choices(wish: &TlsWish) -> Vec<Option<SslOpts>> {
     let roots = wish.roots.iter().map(|path| path.clone().into()).collect();
-    let verified = SslOpts::default()
-        .with_root_certs(roots)
-        .with_disable_built_in_roots(wish.roots.is_some());
+    let verified = SslOpts::default().with_root_certs(roots).with_disable_built_in_roots(wish.roots.is_some());
     let unverified = SslOpts::default().with_danger_accept_invalid_certs(true);
     match wish.mode {
         TlsMode::Disable => vec![None],
@@ -122,9 +98,7 @@ fn choose_provider() {
 fn opts(address: &Opts, tls: Option<SslOpts>, options: &Options) -> Opts {
     let size = options.pool_size.unwrap_or(POOL_SIZE).max(1);
     let size = PoolConstraints::new(size, size).expect("the least is not more than the most");
-    let pool = PoolOpts::default()
-        .with_constraints(size)
-        .with_reset_connection(false);
+    let pool = PoolOpts::default().with_constraints(size).with_reset_connection(false);
     OptsBuilder::from_opts(address.clone())
         .pool_opts(pool)
         .prefer_socket(false)
@@ -184,7 +158,9 @@ fn explain(error: &Error, server: &Server, opts: &Opts) -> DbError {
                 }
                 1044 => format!("allow it: GRANT ALL ON `{name}`.* TO the user"),
                 SECURE_TRANSPORT_REQUIRED => "add ?ssl-mode=REQUIRED".to_owned(),
-                1040 | 1203 => return server.unreachable(&refusal.message, "raise max_connections, or lower DATABASE_POOL_SIZE"),
+                1040 | 1203 => {
+                    return server.unreachable(&refusal.message, "raise max_connections, or lower DATABASE_POOL_SIZE");
+                }
                 1053 => return server.unreachable(&refusal.message, "wait until it has started"),
                 _ => "correct the address or the server's settings".to_owned(),
             };
@@ -192,10 +168,9 @@ fn explain(error: &Error, server: &Server, opts: &Opts) -> DbError {
         }
         Error::Io(IoError::Io(error)) => server.io(error),
         Error::Io(IoError::Tls(error)) => server.tls(error),
-        Error::Driver(DriverError::NoClientSslFlagFromServer) => server.refuses(
-            "it speaks no TLS",
-            "turn TLS on in the server, or choose ssl-mode=PREFERRED",
-        ),
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            server.refuses("it speaks no TLS", "turn TLS on in the server, or choose ssl-mode=PREFERRED")
+        }
         error => server.unreachable(error, "is it MySQL or MariaDB that listens there?"),
     }
 }
@@ -216,8 +191,7 @@ mod tests {
     /// Promise: B9
     #[test]
     fn passwords_may_hold_every_character_when_percent_encoded() {
-        let (opts, _) =
-            read("mysql://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:3307/my%20app");
+        let (opts, _) = read("mysql://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:3307/my%20app");
         assert_eq!(opts.pass(), Some("@/?#%:+&é"));
         assert_eq!(opts.user(), Some("ann"));
         assert_eq!(opts.db_name(), Some("my app"));
@@ -235,26 +209,17 @@ mod tests {
 
     #[test]
     fn each_mode_of_tls_tries_what_it_says() {
-        let tried = |url: &str| {
-            choices(&read(url).1)
-                .iter()
-                .map(Option::is_some)
-                .collect::<Vec<_>>()
-        };
+        let tried = |url: &str| choices(&read(url).1).iter().map(Option::is_some).collect::<Vec<_>>();
         assert_eq!(tried("mysql://u@localhost/app"), [false, true]);
         assert_eq!(tried("mysql://u@db/app"), [true, false]);
         assert_eq!(tried("mysql://u@db/app?ssl-mode=DISABLED"), [false]);
         assert_eq!(tried("mysql://u@db/app?ssl-mode=REQUIRED"), [true]);
         let verified = choices(&read("mysql://u@db/app?ssl-mode=VERIFY_IDENTITY&ssl-ca=/ca.pem").1);
-        let [Some(verified)] = &verified[..] else {
-            panic!("one choice")
-        };
+        let [Some(verified)] = &verified[..] else { panic!("one choice") };
         assert!(!verified.accept_invalid_certs() && !verified.skip_domain_validation());
         assert!(verified.disable_built_in_roots() && verified.root_certs().len() == 1);
         let chain = choices(&read("mysql://u@db/app?ssl-mode=VERIFY_CA&ssl-ca=/ca.pem").1);
-        let [Some(chain)] = &chain[..] else {
-            panic!("one choice")
-        };
+        let [Some(chain)] = &chain[..] else { panic!("one choice") };
         assert!(!chain.accept_invalid_certs() && chain.skip_domain_validation());
     }
 

@@ -12,9 +12,9 @@ pub(super) fn from_connecting(error: Error) -> DbError {
 pub(super) fn from_mysql(error: Error) -> DbError {
     match error {
         Error::Server(server) => from_server(server),
-        Error::Driver(
-            DriverError::PacketTooLarge | DriverError::StmtParamsNumberExceedsLimit { .. },
-        ) => DbError::Unfit(Box::new(error)),
+        Error::Driver(DriverError::PacketTooLarge | DriverError::StmtParamsNumberExceedsLimit { .. }) => {
+            DbError::Unfit(Box::new(error))
+        }
         Error::Driver(
             DriverError::StmtParamsMismatch { .. }
             | DriverError::MixedParams
@@ -56,8 +56,8 @@ fn class(code: u16) -> Class {
         3819 | 4025 => Class::Check,
         1048 | 1364 => Class::NotNull,
         // Out of range, cut off, a wrong date, bad JSON, division by zero, a packet too large, a key too long.
-        1118 | 1153 | 1264 | 1265 | 1292 | 1301 | 1365 | 1366 | 1367 | 1406 | 1411 | 1441
-        | 1690 | 3140 | 3141 | 3156 => Class::Unfit,
+        1118 | 1153 | 1264 | 1265 | 1292 | 1301 | 1365 | 1366 | 1367 | 1406 | 1411 | 1441 | 1690 | 3140 | 3141
+        | 3156 => Class::Unfit,
         // Lock time-out, deadlock; a row or a table that changed under way; a lock that somebody holds.
         1020 | 1205 | 1213 | 1615 | 3058 | 3572 => Class::TryAgain,
         1021 | 1114 => Class::Full,
@@ -85,20 +85,10 @@ fn class(code: u16) -> Class {
 
 fn from_server(error: ServerError) -> DbError {
     match class(error.code) {
-        Class::Duplicate => DbError::Duplicate {
-            constraint: key(&error.message),
-        },
-        Class::ForeignKey => DbError::ForeignKey {
-            constraint: constraint(&error.message),
-        },
-        Class::Check => DbError::Check {
-            constraint: constraint(&error.message),
-        },
-        Class::NotNull => DbError::NotNull {
-            column: between(&error.message, "'", "'")
-                .unwrap_or_default()
-                .to_owned(),
-        },
+        Class::Duplicate => DbError::Duplicate { constraint: key(&error.message) },
+        Class::ForeignKey => DbError::ForeignKey { constraint: constraint(&error.message) },
+        Class::Check => DbError::Check { constraint: constraint(&error.message) },
+        Class::NotNull => DbError::NotNull { column: between(&error.message, "'", "'").unwrap_or_default().to_owned() },
         Class::Unfit => DbError::Unfit(Box::new(error)),
         Class::TryAgain => DbError::TryAgain(Box::new(error)),
         Class::Away | Class::TimedOut => DbError::Away(Box::new(error)),
@@ -110,9 +100,7 @@ fn from_server(error: ServerError) -> DbError {
 /// The key in `Duplicate entry '…' for key '…'`. MySQL 8 puts the table before it, MariaDB does not.
 /// The key of the table itself has no name; ours begin with the column `id`.
 fn key(message: &str) -> String {
-    let key = message
-        .rsplit_once(" for key '")
-        .map_or("", |(_, key)| key.trim_end_matches('\''));
+    let key = message.rsplit_once(" for key '").map_or("", |(_, key)| key.trim_end_matches('\''));
     let is_ours = |name: &str| name.starts_with("uq.");
     let (table, name) = match key.split_once('.') {
         Some((table, name)) if !is_ours(key) => (Some(table), name),
@@ -127,8 +115,7 @@ fn key(message: &str) -> String {
 
 /// The constraint in ``CONSTRAINT `…` FOREIGN KEY``, ``CONSTRAINT `…` failed`` or `Check constraint '…' is violated`.
 fn constraint(message: &str) -> String {
-    let name =
-        between(message, "CONSTRAINT `", "`").or_else(|| between(message, "constraint '", "'"));
+    let name = between(message, "CONSTRAINT `", "`").or_else(|| between(message, "constraint '", "'"));
     name.unwrap_or_default().to_owned()
 }
 
@@ -164,22 +151,10 @@ mod tests {
     #[test]
     fn the_key_is_named_alike_by_mysql_and_mariadb() {
         for (message, name) in [
-            (
-                "Duplicate entry 'a' for key 'widgets.uq.widgets.name'",
-                "uq.widgets.name",
-            ),
-            (
-                "Duplicate entry 'a' for key 'uq.widgets.name'",
-                "uq.widgets.name",
-            ),
-            (
-                "Duplicate entry 'x' for key 'y' for key 'uq.widgets.name'",
-                "uq.widgets.name",
-            ),
-            (
-                "Duplicate entry 'a' for key 'widgets.PRIMARY'",
-                "widgets.id",
-            ),
+            ("Duplicate entry 'a' for key 'widgets.uq.widgets.name'", "uq.widgets.name"),
+            ("Duplicate entry 'a' for key 'uq.widgets.name'", "uq.widgets.name"),
+            ("Duplicate entry 'x' for key 'y' for key 'uq.widgets.name'", "uq.widgets.name"),
+            ("Duplicate entry 'a' for key 'widgets.PRIMARY'", "widgets.id"),
             ("Duplicate entry 'a' for key 'PRIMARY'", "id"),
         ] {
             assert_eq!(key(message), name, "{message}");
@@ -195,16 +170,10 @@ mod tests {
                 "fk.t.owner_id",
             ),
             ("Check constraint 'ck.t.status' is violated.", "ck.t.status"),
-            (
-                "CONSTRAINT `ck.t.status` failed for `db`.`t`",
-                "ck.t.status",
-            ),
+            ("CONSTRAINT `ck.t.status` failed for `db`.`t`", "ck.t.status"),
         ] {
             assert_eq!(constraint(message), name, "{message}");
         }
-        assert_eq!(
-            between("Column 'name' cannot be null", "'", "'"),
-            Some("name")
-        );
+        assert_eq!(between("Column 'name' cannot be null", "'", "'"), Some("name"));
     }
 }

@@ -42,19 +42,14 @@ struct Limits {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MySql")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("MySql").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
         let pool = connect::pool(url, options).await?;
-        let limits = Limits {
-            connect: options.connect_timeout,
-            statement: options.statement_timeout,
-        };
+        let limits = Limits { connect: options.connect_timeout, statement: options.statement_timeout };
         Ok(Driver { pool, limits })
     }
 
@@ -67,18 +62,9 @@ impl Driver {
         to_the_end(async move { operation.run(&mut lease.session()).await }).await
     }
 
-    pub(crate) async fn write<O: Operation>(
-        &self,
-        operation: Arc<O>,
-    ) -> Result<O::Output, DbError> {
+    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         let is_one_statement = operation.is_one_statement(MySql.backend());
-        let mut lease = self
-            .lease(if is_one_statement {
-                Stage::None
-            } else {
-                Stage::Wanted
-            })
-            .await?;
+        let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
         to_the_end(async move {
             match operation.run(&mut lease.session()).await {
                 Ok(output) => lease.commit().await.map(|()| output),
@@ -92,18 +78,11 @@ impl Driver {
     }
 
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        Ok(Transaction {
-            lease: Some(self.lease(Stage::Wanted).await?),
-        })
+        Ok(Transaction { lease: Some(self.lease(Stage::Wanted).await?) })
     }
 
     pub(crate) async fn close(&self) {
-        match timeout(
-            self.limits.statement + GRACE,
-            self.pool.clone().disconnect(),
-        )
-        .await
-        {
+        match timeout(self.limits.statement + GRACE, self.pool.clone().disconnect()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "closing the MySQL pool failed"),
             Err(_) => {
@@ -114,15 +93,9 @@ impl Driver {
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = timeout(self.limits.connect, self.pool.get_conn()).await;
-        let connection =
-            connection.map_err(|_| DbError::Away("no connection became free in time".into()))?;
+        let connection = connection.map_err(|_| DbError::Away("no connection became free in time".into()))?;
         let connection = connection.map_err(error::from_connecting)?;
-        Ok(Lease {
-            connection: Some(connection),
-            stage,
-            is_busy: false,
-            limits: self.limits,
-        })
+        Ok(Lease { connection: Some(connection), stage, is_busy: false, limits: self.limits })
     }
 }
 
@@ -195,9 +168,7 @@ impl Lease {
         self.is_busy = true;
         let exchange = self.connection().query_drop(sql);
         let outcome = match limit {
-            Some(limit) => timeout(limit, exchange)
-                .await
-                .map_err(|_| Fault::Silence(limit))?,
+            Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
             None => exchange.await,
         };
         self.is_busy = matches!(&outcome, Err(error) if error::is_end_of_connection(error));
@@ -211,10 +182,7 @@ impl Lease {
                 self.rollback().await;
                 Err(failed_before())
             }
-            Stage::Open => match self
-                .plain("COMMIT", Some(self.limits.statement + GRACE))
-                .await
-            {
+            Stage::Open => match self.plain("COMMIT", Some(self.limits.statement + GRACE)).await {
                 Ok(()) => {
                     self.stage = Stage::None;
                     Ok(())
@@ -243,15 +211,9 @@ impl Lease {
 
     fn check_usable(&self) -> Result<(), DbError> {
         if self.is_busy {
-            return Err(DbError::Away(
-                "the connection was given up after a statement without an answer".into(),
-            ));
+            return Err(DbError::Away("the connection was given up after a statement without an answer".into()));
         }
-        if self.stage == Stage::Failed {
-            Err(failed_before())
-        } else {
-            Ok(())
-        }
+        if self.stage == Stage::Failed { Err(failed_before()) } else { Ok(()) }
     }
 
     fn failed(&mut self, fault: Fault) -> DbError {
@@ -279,12 +241,8 @@ impl Drop for Lease {
         if self.is_busy {
             runtime.spawn(timeout(GOODBYE, connection.disconnect()));
         } else {
-            let mut lease = Lease {
-                connection: Some(connection),
-                stage: self.stage,
-                is_busy: false,
-                limits: self.limits,
-            };
+            let mut lease =
+                Lease { connection: Some(connection), stage: self.stage, is_busy: false, limits: self.limits };
             runtime.spawn(async move { lease.rollback().await });
         }
     }
@@ -302,9 +260,7 @@ impl Fault {
         match self {
             Fault::MySql(error) => error::from_mysql(error),
             Fault::Decode(error) => DbError::Decode(error),
-            Fault::Silence(limit) => {
-                DbError::Away(format!("no answer to a statement within {limit:?}").into())
-            }
+            Fault::Silence(limit) => DbError::Away(format!("no answer to a statement within {limit:?}").into()),
         }
     }
 }
@@ -342,11 +298,7 @@ fn to_params(values: &[Value]) -> Result<Params, DbError> {
     if values.is_empty() {
         return Ok(Params::Empty);
     }
-    values
-        .iter()
-        .map(to_sql)
-        .collect::<Result<_, _>>()
-        .map(Params::Positional)
+    values.iter().map(to_sql).collect::<Result<_, _>>().map(Params::Positional)
 }
 
 fn to_sql(value: &Value) -> Result<Sql, DbError> {
@@ -376,15 +328,7 @@ fn to_date(date: jiff::civil::Date, time: jiff::civil::Time) -> Result<Sql, DbEr
     let year = u16::try_from(date.year()).ok().filter(|year| *year > 0);
     let year = year.ok_or_else(|| unfit("a day before the year 1 does not fit MySQL"))?;
     let [hour, minute, second] = clock(time);
-    Ok(Sql::Date(
-        year,
-        date.month() as u8,
-        date.day() as u8,
-        hour,
-        minute,
-        second,
-        micros(time),
-    ))
+    Ok(Sql::Date(year, date.month() as u8, date.day() as u8, hour, minute, second, micros(time)))
 }
 
 fn clock(time: jiff::civil::Time) -> [u8; 3] {
@@ -435,10 +379,7 @@ impl Session<'_> {
         lease.begin_where_wanted().await?;
         let limit = Some(lease.limits.statement + GRACE);
         let no_limit = connect::statement_limit(Duration::ZERO);
-        lease
-            .plain(&no_limit, limit)
-            .await
-            .map_err(|fault| lease.failed(fault))?;
+        lease.plain(&no_limit, limit).await.map_err(|fault| lease.failed(fault))?;
         let outcome = lease.plain(sql, None).await;
         if !lease.is_busy {
             let restored = connect::statement_limit(lease.limits.statement);
@@ -459,9 +400,7 @@ pub(crate) struct Transaction {
 
 impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction")
-            .field("stage", &self.lease.as_ref().map(|lease| lease.stage))
-            .finish()
+        f.debug_struct("Transaction").field("stage", &self.lease.as_ref().map(|lease| lease.stage)).finish()
     }
 }
 
@@ -500,19 +439,11 @@ mod tests {
     #[test]
     fn values_keep_their_meaning_as_parameters() {
         let at: jiff::Timestamp = "1969-12-31T23:59:59.999999Z".parse().expect("a time");
-        let sent = |value: Value| {
-            to_sql(&value).map_err(|error| crate::base::error::Error::from(error).to_string())
-        };
-        assert_eq!(
-            sent(Value::Timestamp(at)),
-            Ok(Sql::Date(1969, 12, 31, 23, 59, 59, 999_999))
-        );
+        let sent = |value: Value| to_sql(&value).map_err(|error| crate::base::error::Error::from(error).to_string());
+        assert_eq!(sent(Value::Timestamp(at)), Ok(Sql::Date(1969, 12, 31, 23, 59, 59, 999_999)));
         assert_eq!(sent(Value::Bool(true)), Ok(Sql::Int(1)));
         let time: jiff::civil::Time = "12:30:00.000001".parse().expect("a time");
-        assert_eq!(
-            sent(Value::Time(time)),
-            Ok(Sql::Time(false, 0, 12, 30, 0, 1))
-        );
+        assert_eq!(sent(Value::Time(time)), Ok(Sql::Time(false, 0, 12, 30, 0, 1)));
         let unfit = Err("a value does not fit its column".to_owned());
         assert_eq!(sent(Value::Float(f64::INFINITY)), unfit);
         assert_eq!(sent(Value::Date(jiff::civil::date(-1, 1, 1))), unfit);

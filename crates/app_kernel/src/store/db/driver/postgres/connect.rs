@@ -9,8 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Connect, Manager, ManagerConfig, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod,
-    Runtime, Timeouts,
+    Connect, Manager, ManagerConfig, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts,
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
@@ -50,11 +49,7 @@ impl Address {
             }
         }
         // Encrypting towards the same machine costs and protects nothing; a server that insists gets it all the same.
-        let default = if is_local(&config) {
-            TlsMode::Allow
-        } else {
-            TlsMode::Prefer
-        };
+        let default = if is_local(&config) { TlsMode::Allow } else { TlsMode::Prefer };
         let wish = TlsWish::from_params(&params, default)?;
         config.ssl_mode(match wish.mode {
             TlsMode::Disable => SslMode::Disable,
@@ -76,18 +71,12 @@ impl Address {
             set_up: self.set_up(options),
         };
         // Fast recycling asks the server nothing: a connection that closed is seen at once, and ours come back clean.
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(self.config.clone(), connector, recycling);
         let mut pool = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
         pool.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
         let limit = Some(options.connect_timeout);
-        pool.timeouts = Timeouts {
-            wait: limit,
-            create: limit,
-            recycle: limit,
-        };
+        pool.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
         Pool::builder(manager)
             .config(pool)
             .runtime(Runtime::Tokio1)
@@ -97,10 +86,7 @@ impl Address {
 
     /// Makes one connection, and says in one line why it can't be made.
     pub(super) async fn check(&self, pool: &Pool, options: &Options) -> Result<(), DbError> {
-        let server = Server {
-            name: "PostgreSQL",
-            at: places(&self.config),
-        };
+        let server = Server { name: "PostgreSQL", at: places(&self.config) };
         match pool.get().await {
             Ok(_) => Ok(()),
             Err(PoolError::Backend(error)) => Err(explain(&error, &server, &self.config)),
@@ -122,32 +108,20 @@ impl Address {
             ("timezone", "'UTC'".to_owned()),
             ("client_encoding", "'UTF8'".to_owned()),
             ("standard_conforming_strings", "on".to_owned()),
-            (
-                "default_transaction_isolation",
-                "'read committed'".to_owned(),
-            ),
+            ("default_transaction_isolation", "'read committed'".to_owned()),
             ("statement_timeout", statement.to_string()),
             ("lock_timeout", lock.to_string()),
             // Twice the longest statement: a transaction of ours that waits this long has lost its process.
-            (
-                "idle_in_transaction_session_timeout",
-                (2 * statement).to_string(),
-            ),
+            ("idle_in_transaction_session_timeout", (2 * statement).to_string()),
         ];
-        let wanted = settings
-            .iter()
-            .filter(|(name, _)| !(name.ends_with("_timeout") && self.has_limit(name)));
-        wanted
-            .map(|(name, value)| format!("SET {name} = {value};"))
-            .collect()
+        let wanted = settings.iter().filter(|(name, _)| !(name.ends_with("_timeout") && self.has_limit(name)));
+        wanted.map(|(name, value)| format!("SET {name} = {value};")).collect()
     }
 }
 
 fn not_an_address(error: &Error) -> DbError {
     // The parser names parameters, never their values.
-    let cause = error
-        .source()
-        .map_or_else(|| error.to_string(), ToString::to_string);
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     invalid(format!(
         "DATABASE_URL is not a PostgreSQL address: {cause}. Example: postgres://user:password@localhost:5432/app"
     ))
@@ -170,14 +144,11 @@ fn set_defaults(config: &mut Config, options: &Options) {
 
 fn is_local(config: &Config) -> bool {
     let is_local_host = |host: &Host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
         #[cfg(unix)]
         Host::Unix(_) => true,
     };
-    config.get_hosts().iter().all(is_local_host)
-        && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+    config.get_hosts().iter().all(is_local_host) && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 /// Makes connections and sets them up.
@@ -187,8 +158,7 @@ struct Connector {
     set_up: String,
 }
 
-type Connecting<'a> =
-    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> Connecting<'_> {
@@ -211,8 +181,7 @@ impl Connector {
             plain.ssl_mode(SslMode::Disable);
             match open(&plain, NoTls).await {
                 // What a server says that wants TLS, among other things.
-                Err(error)
-                    if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {}
+                Err(error) if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {}
                 outcome => return outcome,
             }
         }
@@ -253,26 +222,14 @@ impl MakeTlsConnect<Socket> for Tls {
 fn places(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
-    let hosts = config
-        .get_hosts()
-        .iter()
-        .enumerate()
-        .map(|(i, host)| match host {
-            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(i)),
-            Host::Tcp(name) => format!("{name}:{}", port(i)),
-            #[cfg(unix)]
-            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(i)),
-        });
-    let addresses = config
-        .get_hostaddrs()
-        .iter()
-        .enumerate()
-        .map(|(i, address)| format!("{address}:{}", port(i)));
-    let all: Vec<_> = if config.get_hosts().is_empty() {
-        addresses.collect()
-    } else {
-        hosts.collect()
-    };
+    let hosts = config.get_hosts().iter().enumerate().map(|(i, host)| match host {
+        Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(i)),
+        Host::Tcp(name) => format!("{name}:{}", port(i)),
+        #[cfg(unix)]
+        Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(i)),
+    });
+    let addresses = config.get_hostaddrs().iter().enumerate().map(|(i, address)| format!("{address}:{}", port(i)));
+    let all: Vec<_> = if config.get_hosts().is_empty() { addresses.collect() } else { hosts.collect() };
     all.join(", ")
 }
 
@@ -283,8 +240,12 @@ fn explain(error: &Error, server: &Server, config: &Config) -> DbError {
             "28P01" => "correct the user or the password, percent-encoded where it holds special characters".to_owned(),
             "28000" => "correct the user, or allow this machine in pg_hba.conf".to_owned(),
             "42501" => "give the user the right to connect".to_owned(),
-            "53300" => return server.unreachable(refusal.message(), "raise max_connections, or lower DATABASE_POOL_SIZE"),
-            code if code.starts_with("57P") => return server.unreachable(refusal.message(), "wait until it has started"),
+            "53300" => {
+                return server.unreachable(refusal.message(), "raise max_connections, or lower DATABASE_POOL_SIZE");
+            }
+            code if code.starts_with("57P") => {
+                return server.unreachable(refusal.message(), "wait until it has started");
+            }
             _ => "correct the address or the server's settings".to_owned(),
         };
         return server.refuses(refusal.message(), cure);
@@ -294,10 +255,7 @@ fn explain(error: &Error, server: &Server, config: &Config) -> DbError {
     }
     match error.to_string().as_str() {
         text if text.contains("TLS") => server.tls(Chain(error)),
-        "authentication error" => server.refuses(
-            Chain(error),
-            "give the password: postgres://user:password@host/name",
-        ),
+        "authentication error" => server.refuses(Chain(error), "give the password: postgres://user:password@host/name"),
         _ => server.unreachable(Chain(error), "is it PostgreSQL that listens there?"),
     }
 }
@@ -338,17 +296,14 @@ mod tests {
     }
 
     fn refusal(url: &str) -> String {
-        let Err(error) = Address::read(url, &Options::default()) else {
-            panic!("{url} is good")
-        };
+        let Err(error) = Address::read(url, &Options::default()) else { panic!("{url} is good") };
         PublicError::from(error).to_string()
     }
 
     /// Promise: B9
     #[test]
     fn passwords_may_hold_every_character_when_percent_encoded() {
-        let Address { config, .. } =
-            read("postgres://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:5433/my%20app");
+        let Address { config, .. } = read("postgres://ann:%40%2F%3F%23%25%3A+%26%C3%A9@db.example.com:5433/my%20app");
         assert_eq!(config.get_password(), Some("@/?#%:+&é".as_bytes()));
         assert_eq!(config.get_dbname(), Some("my app"));
         assert_eq!(places(&config), "db.example.com:5433");
@@ -357,14 +312,10 @@ mod tests {
     #[test]
     fn sockets_and_several_hosts_are_understood() {
         let Address { config, wish } = read("postgres:///app?host=/var/run/postgresql&user=ann");
-        assert_eq!(
-            config.get_hosts(),
-            [Host::Unix("/var/run/postgresql".into())]
-        );
+        assert_eq!(config.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);
         assert_eq!(places(&config), "/var/run/postgresql/.s.PGSQL.5432");
         assert_eq!(wish.mode, TlsMode::Allow);
-        let Address { config, wish } =
-            read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
+        let Address { config, wish } = read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
         assert_eq!(places(&config), "one:5432, two:5433");
         assert_eq!(wish.mode, TlsMode::Prefer);
         assert_eq!(places(&read("postgres://u@[::1]/app").config), "[::1]:5432");
@@ -373,39 +324,15 @@ mod tests {
     #[test]
     fn tls_is_left_out_on_the_same_machine_only() {
         for (url, mode, driver_mode) in [
-            (
-                "postgres://u@localhost/app",
-                TlsMode::Allow,
-                SslMode::Prefer,
-            ),
-            (
-                "postgres://u@127.0.0.1/app",
-                TlsMode::Allow,
-                SslMode::Prefer,
-            ),
+            ("postgres://u@localhost/app", TlsMode::Allow, SslMode::Prefer),
+            ("postgres://u@127.0.0.1/app", TlsMode::Allow, SslMode::Prefer),
             ("postgres://u@db/app", TlsMode::Prefer, SslMode::Prefer),
-            (
-                "postgres://u@localhost/app?sslmode=require",
-                TlsMode::Require,
-                SslMode::Require,
-            ),
-            (
-                "postgres://u@db/app?sslmode=disable",
-                TlsMode::Disable,
-                SslMode::Disable,
-            ),
-            (
-                "postgres://u@db/app?sslmode=verify-full&sslrootcert=system",
-                TlsMode::VerifyFull,
-                SslMode::Require,
-            ),
+            ("postgres://u@localhost/app?sslmode=require", TlsMode::Require, SslMode::Require),
+            ("postgres://u@db/app?sslmode=disable", TlsMode::Disable, SslMode::Disable),
+            ("postgres://u@db/app?sslmode=verify-full&sslrootcert=system", TlsMode::VerifyFull, SslMode::Require),
         ] {
             let Address { config, wish } = read(url);
-            assert_eq!(
-                (wish.mode, config.get_ssl_mode()),
-                (mode, driver_mode),
-                "{url}"
-            );
+            assert_eq!((wish.mode, config.get_ssl_mode()), (mode, driver_mode), "{url}");
         }
     }
 

@@ -16,9 +16,7 @@ pub(super) fn from_pool(error: PoolError) -> DbError {
             DbError::Other(cause) | DbError::Unfit(cause) => DbError::Away(cause),
             error => error,
         },
-        PoolError::Timeout(kind) => {
-            DbError::Away(format!("no connection became free in time ({kind:?})").into())
-        }
+        PoolError::Timeout(kind) => DbError::Away(format!("no connection became free in time ({kind:?})").into()),
         error => DbError::Away(Box::new(error)),
     }
 }
@@ -26,9 +24,7 @@ pub(super) fn from_pool(error: PoolError) -> DbError {
 pub(super) fn from_postgres(error: Error) -> DbError {
     match error.as_db_error() {
         Some(server) => from_server(&Facts::of(server), error),
-        None if error.source().is_some_and(|cause| cause.is::<Misfit>()) => {
-            DbError::Unfit(Box::new(error))
-        }
+        None if error.source().is_some_and(|cause| cause.is::<Misfit>()) => DbError::Unfit(Box::new(error)),
         // The message is too large for the protocol, or has more than 65,535 parameters.
         None if error.to_string().starts_with("error encoding") => DbError::Unfit(Box::new(error)),
         None if error.to_string().contains("parameters but got") => DbError::Other(Box::new(error)),
@@ -38,13 +34,11 @@ pub(super) fn from_postgres(error: Error) -> DbError {
 
 /// A prepared statement whose tables were changed, or that the server has forgotten.
 pub(super) fn is_stale_statement(error: &Error) -> bool {
-    error
-        .as_db_error()
-        .is_some_and(|server| match server.code().code() {
-            "0A000" => server.routine() == Some("RevalidateCachedQuery"),
-            "26000" => true,
-            _ => false,
-        })
+    error.as_db_error().is_some_and(|server| match server.code().code() {
+        "0A000" => server.routine() == Some("RevalidateCachedQuery"),
+        "26000" => true,
+        _ => false,
+    })
 }
 
 /// What of an error is looked at.
@@ -79,10 +73,7 @@ impl Facts {
         if name.starts_with("uq.") {
             return name;
         }
-        let columns = self
-            .detail
-            .as_deref()
-            .and_then(|detail| detail.strip_prefix("Key (")?.split_once(")=("));
+        let columns = self.detail.as_deref().and_then(|detail| detail.strip_prefix("Key (")?.split_once(")=("));
         match (&self.table, columns) {
             (Some(table), Some((columns, _))) => format!("{table}.{columns}"),
             _ => name,
@@ -90,24 +81,13 @@ impl Facts {
     }
 }
 
-fn from_server(
-    facts: &Facts,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> DbError {
+fn from_server(facts: &Facts, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DbError {
     let cause = cause.into();
     match facts.code.as_str() {
-        "23505" | "23P01" => DbError::Duplicate {
-            constraint: facts.duplicate(),
-        },
-        "23503" => DbError::ForeignKey {
-            constraint: facts.constraint(),
-        },
-        "23514" => DbError::Check {
-            constraint: facts.constraint(),
-        },
-        "23502" => DbError::NotNull {
-            column: facts.column.clone().unwrap_or_default(),
-        },
+        "23505" | "23P01" => DbError::Duplicate { constraint: facts.duplicate() },
+        "23503" => DbError::ForeignKey { constraint: facts.constraint() },
+        "23514" => DbError::Check { constraint: facts.constraint() },
+        "23502" => DbError::NotNull { column: facts.column.clone().unwrap_or_default() },
         "40001" | "40P01" | "55P03" => DbError::TryAgain(cause),
         "53100" => DbError::Full(cause),
         // Too many connections, out of memory; cut off by a limit of time; shut down; a standby since a moment.
@@ -140,24 +120,11 @@ mod tests {
             ("ForeignKey", &["23503"]),
             ("Check", &["23514"]),
             ("NotNull", &["23502"]),
-            (
-                "Unfit",
-                &[
-                    "22001", "22003", "22008", "22021", "22P02", "54000", "54001",
-                ],
-            ),
+            ("Unfit", &["22001", "22003", "22008", "22021", "22P02", "54000", "54001"]),
             ("TryAgain", &["40001", "40P01", "55P03"]),
-            (
-                "Away",
-                &[
-                    "57014", "53300", "57P01", "57P02", "57P03", "08006", "25006", "25P03",
-                ],
-            ),
+            ("Away", &["57014", "53300", "57P01", "57P02", "57P03", "08006", "25006", "25P03"]),
             ("Full", &["53100"]),
-            (
-                "Other",
-                &["42601", "42P01", "42P04", "25P02", "XX000", "0A000"],
-            ),
+            ("Other", &["42601", "42P01", "42P04", "25P02", "XX000", "0A000"]),
         ] {
             for code in codes {
                 assert_eq!(map(code), meaning, "{code}");
@@ -174,10 +141,7 @@ mod tests {
             ..Facts::default()
         };
         assert_eq!(facts.duplicate(), "widgets.id");
-        let ours = Facts {
-            constraint: Some("uq.widgets.name".to_owned()),
-            ..Facts::default()
-        };
+        let ours = Facts { constraint: Some("uq.widgets.name".to_owned()), ..Facts::default() };
         assert_eq!(ours.duplicate(), "uq.widgets.name");
     }
 }

@@ -58,9 +58,7 @@ impl Limits {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres")
-            .field("pool", &self.pool.status())
-            .finish_non_exhaustive()
+        f.debug_struct("Postgres").field("pool", &self.pool.status()).finish_non_exhaustive()
     }
 }
 
@@ -86,18 +84,9 @@ impl Driver {
         to_the_end(async move { operation.run(&mut lease.session()).await }).await
     }
 
-    pub(crate) async fn write<O: Operation>(
-        &self,
-        operation: Arc<O>,
-    ) -> Result<O::Output, DbError> {
+    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         let is_one_statement = operation.is_one_statement(Postgres.backend());
-        let mut lease = self
-            .lease(if is_one_statement {
-                Stage::None
-            } else {
-                Stage::Wanted
-            })
-            .await?;
+        let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
         to_the_end(async move {
             match operation.run(&mut lease.session()).await {
                 Ok(output) => lease.commit().await.map(|()| output),
@@ -111,9 +100,7 @@ impl Driver {
     }
 
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        Ok(Transaction {
-            lease: Some(Box::new(self.lease(Stage::Wanted).await?)),
-        })
+        Ok(Transaction { lease: Some(Box::new(self.lease(Stage::Wanted).await?)) })
     }
 
     pub(crate) async fn close(&self) {
@@ -124,28 +111,18 @@ impl Driver {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if timeout(self.limits.statement + GRACE, all_are_back)
-            .await
-            .is_err()
-        {
+        if timeout(self.limits.statement + GRACE, all_are_back).await.is_err() {
             tracing::warn!("a PostgreSQL connection was still in use when the pool was closed");
         }
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = self.pool.get().await.map_err(error::from_pool)?;
-        let is_due = Object::metrics(&connection)
-            .recycle_count
-            .is_multiple_of(64); // counting takes a walk
+        let is_due = Object::metrics(&connection).recycle_count.is_multiple_of(64); // counting takes a walk
         if is_due && connection.statement_cache.size() > MOST_STATEMENTS {
             connection.statement_cache.clear();
         }
-        Ok(Lease {
-            connection: Some(connection),
-            stage,
-            is_busy: false,
-            limits: self.limits,
-        })
+        Ok(Lease { connection: Some(connection), stage, is_busy: false, limits: self.limits })
     }
 }
 
@@ -198,9 +175,7 @@ impl Lease {
                 // The table was changed since the statement was prepared. Nothing has been done.
                 drop(self.connection().statement_cache.remove(sql, &[]));
                 if self.stage == Stage::None {
-                    self.attempt(sql, params, &mut on_row)
-                        .await
-                        .map_err(|fault| self.failed(fault))
+                    self.attempt(sql, params, &mut on_row).await.map_err(|fault| self.failed(fault))
                 } else {
                     self.stage = Stage::Failed;
                     Err(DbError::TryAgain(Box::new(error)))
@@ -230,9 +205,7 @@ impl Lease {
             begun?;
             Ok((true, executed?))
         };
-        let outcome = timeout(limit, exchange)
-            .await
-            .map_err(|_| Fault::Silence(limit))?;
+        let outcome = timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?;
         self.is_busy = false;
         if self.stage == Stage::Wanted && matches!(outcome, Ok((true, _)) | Err(Fault::Decode(_))) {
             self.stage = Stage::Open;
@@ -249,9 +222,7 @@ impl Lease {
         self.is_busy = true;
         let exchange = self.client().batch_execute(sql);
         let outcome = match limit {
-            Some(limit) => timeout(limit, exchange)
-                .await
-                .map_err(|_| Fault::Silence(limit))?,
+            Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
             None => exchange.await,
         };
         self.is_busy = false;
@@ -266,9 +237,7 @@ impl Lease {
                 Err(failed_before())
             }
             Stage::Open => {
-                let outcome = self
-                    .plain("COMMIT", Some(self.limits.statement + GRACE))
-                    .await;
+                let outcome = self.plain("COMMIT", Some(self.limits.statement + GRACE)).await;
                 // Whatever was answered, the transaction is over; without an answer, the connection is closed.
                 self.stage = Stage::None;
                 outcome.map_err(Fault::into_error)
@@ -291,15 +260,9 @@ impl Lease {
 
     fn check_usable(&self) -> Result<(), DbError> {
         if self.is_busy {
-            return Err(DbError::Away(
-                "the connection was given up after a statement without an answer".into(),
-            ));
+            return Err(DbError::Away("the connection was given up after a statement without an answer".into()));
         }
-        if self.stage == Stage::Failed {
-            Err(failed_before())
-        } else {
-            Ok(())
-        }
+        if self.stage == Stage::Failed { Err(failed_before()) } else { Ok(()) }
     }
 
     fn failed(&mut self, fault: Fault) -> DbError {
@@ -323,12 +286,8 @@ impl Drop for Lease {
                 drop(Object::take(connection));
                 return;
             };
-            let mut lease = Lease {
-                connection: Some(connection),
-                stage: self.stage,
-                is_busy: false,
-                limits: self.limits,
-            };
+            let mut lease =
+                Lease { connection: Some(connection), stage: self.stage, is_busy: false, limits: self.limits };
             runtime.spawn(async move { lease.rollback().await });
         }
     }
@@ -346,9 +305,7 @@ impl Fault {
         match self {
             Fault::Postgres(error) => error::from_postgres(error),
             Fault::Decode(error) => DbError::Decode(error),
-            Fault::Silence(limit) => {
-                DbError::Away(format!("no answer to a statement within {limit:?}").into())
-            }
+            Fault::Silence(limit) => DbError::Away(format!("no answer to a statement within {limit:?}").into()),
         }
     }
 }
@@ -370,15 +327,9 @@ async fn execute(
     on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
 ) -> Result<u64, Fault> {
     if statement.columns().is_empty() {
-        return Ok(client
-            .execute_raw(statement, params.iter().map(Param))
-            .await?);
+        return Ok(client.execute_raw(statement, params.iter().map(Param)).await?);
     }
-    let mut rows = pin!(
-        client
-            .query_raw(statement, params.iter().map(Param))
-            .await?
-    );
+    let mut rows = pin!(client.query_raw(statement, params.iter().map(Param)).await?);
     while let Some(row) = rows.try_next().await? {
         on_row(&RowRef(&row)).map_err(Fault::Decode)?;
     }
@@ -420,30 +371,18 @@ impl Session<'_> {
         lease.check_usable()?;
         let limit = Some(lease.limits.statement + GRACE);
         if lease.stage == Stage::Wanted {
-            lease
-                .plain("BEGIN", limit)
-                .await
-                .map_err(|fault| lease.failed(fault))?;
+            lease.plain("BEGIN", limit).await.map_err(|fault| lease.failed(fault))?;
             lease.stage = Stage::Open;
         }
-        lease
-            .plain("SET statement_timeout = 0", limit)
-            .await
-            .map_err(|fault| lease.failed(fault))?;
-        let outcome = lease
-            .plain(sql, None)
-            .await
-            .map_err(|fault| lease.failed(fault));
+        lease.plain("SET statement_timeout = 0", limit).await.map_err(|fault| lease.failed(fault))?;
+        let outcome = lease.plain(sql, None).await.map_err(|fault| lease.failed(fault));
         // Prepared statements may speak of columns that are gone.
         if let Some(pool) = Object::pool(lease.connection()) {
             pool.manager().statement_caches.clear();
         }
         if lease.stage != Stage::Failed {
             let restored = lease.limits.restored();
-            let restored = lease
-                .plain(&restored, limit)
-                .await
-                .map_err(|fault| lease.failed(fault));
+            let restored = lease.plain(&restored, limit).await.map_err(|fault| lease.failed(fault));
             if let (Ok(()), Err(error)) = (&outcome, restored) {
                 return Err(error);
             }
@@ -460,9 +399,7 @@ pub(crate) struct Transaction {
 
 impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction")
-            .field("stage", &self.lease.as_ref().map(|lease| lease.stage))
-            .finish()
+        f.debug_struct("Transaction").field("stage", &self.lease.as_ref().map(|lease| lease.stage)).finish()
     }
 }
 

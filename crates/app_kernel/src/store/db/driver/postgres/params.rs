@@ -30,21 +30,14 @@ pub(super) const EPOCH: Date = jiff::civil::date(2000, 1, 1);
 pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 impl ToSql for Param<'_> {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self.0 {
             Value::Null => return Ok(IsNull::Yes),
             value if is_binary(value, ty) => binary(value, out),
             value => match text(value) {
                 Some(text) => out.extend_from_slice(text.as_bytes()),
                 None => {
-                    return Err(Box::new(Misfit {
-                        value: value.described(),
-                        ty: ty.name().to_owned(),
-                    }));
+                    return Err(Box::new(Misfit { value: value.described(), ty: ty.name().to_owned() }));
                 }
             },
         }
@@ -56,11 +49,7 @@ impl ToSql for Param<'_> {
     }
 
     fn encode_format(&self, ty: &Type) -> Format {
-        if is_binary(self.0, ty) {
-            Format::Binary
-        } else {
-            Format::Text
-        }
+        if is_binary(self.0, ty) { Format::Binary } else { Format::Text }
     }
 
     to_sql_checked!();
@@ -119,8 +108,7 @@ fn days(date: Date) -> i32 {
 }
 
 fn time_micros(time: Time) -> i64 {
-    let seconds =
-        i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
+    let seconds = i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
     seconds * 1_000_000 + i64::from(time.subsec_nanosecond()) / 1000
 }
 
@@ -132,28 +120,17 @@ mod tests {
         let mut out = BytesMut::new();
         let param = Param(&value);
         let is_text = matches!(param.encode_format(ty), Format::Text);
-        param
-            .to_sql_checked(ty, &mut out)
-            .map_err(|error| error.to_string())?;
+        param.to_sql_checked(ty, &mut out).map_err(|error| error.to_string())?;
         Ok((is_text, out.to_vec()))
     }
 
     #[test]
     fn values_go_in_binary_where_the_types_meet_and_as_text_elsewhere() {
         assert_eq!(sent(Value::Int(-1), &Type::INT8), Ok((false, vec![255; 8])));
-        assert_eq!(
-            sent(Value::Int(-1), &Type::NUMERIC),
-            Ok((true, b"-1".to_vec()))
-        );
+        assert_eq!(sent(Value::Int(-1), &Type::NUMERIC), Ok((true, b"-1".to_vec())));
         assert_eq!(sent(Value::Bool(true), &Type::BOOL), Ok((false, vec![1])));
-        assert_eq!(
-            sent(Value::from("1.50"), &Type::NUMERIC),
-            Ok((true, b"1.50".to_vec()))
-        );
-        assert_eq!(
-            sent(Value::Float(1.5), &Type::FLOAT4),
-            Ok((true, b"1.5".to_vec()))
-        );
+        assert_eq!(sent(Value::from("1.50"), &Type::NUMERIC), Ok((true, b"1.50".to_vec())));
+        assert_eq!(sent(Value::Float(1.5), &Type::FLOAT4), Ok((true, b"1.5".to_vec())));
     }
 
     #[test]

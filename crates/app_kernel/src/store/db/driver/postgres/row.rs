@@ -32,10 +32,7 @@ impl RowRef<'_> {
     }
 
     pub(crate) fn name(&self, index: usize) -> &str {
-        self.0
-            .columns()
-            .get(index)
-            .map_or("", |column| column.name())
+        self.0.columns().get(index).map_or("", |column| column.name())
     }
 
     pub(crate) fn is_null(&self, index: usize) -> Result<bool, DecodeError> {
@@ -63,18 +60,9 @@ impl RowRef<'_> {
         let (bytes, ty) = self.some(index)?;
         let number = match *ty {
             Type::INT8 => bytes.try_into().ok().map(i64::from_be_bytes),
-            Type::INT4 => bytes
-                .try_into()
-                .ok()
-                .map(|bytes| i64::from(i32::from_be_bytes(bytes))),
-            Type::INT2 => bytes
-                .try_into()
-                .ok()
-                .map(|bytes| i64::from(i16::from_be_bytes(bytes))),
-            Type::OID => bytes
-                .try_into()
-                .ok()
-                .map(|bytes| i64::from(u32::from_be_bytes(bytes))),
+            Type::INT4 => bytes.try_into().ok().map(|bytes| i64::from(i32::from_be_bytes(bytes))),
+            Type::INT2 => bytes.try_into().ok().map(|bytes| i64::from(i16::from_be_bytes(bytes))),
+            Type::OID => bytes.try_into().ok().map(|bytes| i64::from(u32::from_be_bytes(bytes))),
             // What SUM of whole numbers answers.
             Type::NUMERIC => numeric(bytes).and_then(|text| whole(&text)),
             _ => None,
@@ -86,16 +74,10 @@ impl RowRef<'_> {
         let (bytes, ty) = self.some(index)?;
         let number = match *ty {
             Type::FLOAT8 => bytes.try_into().ok().map(f64::from_be_bytes),
-            Type::FLOAT4 => bytes
-                .try_into()
-                .ok()
-                .map(|bytes| f64::from(f32::from_be_bytes(bytes))),
+            Type::FLOAT4 => bytes.try_into().ok().map(|bytes| f64::from(f32::from_be_bytes(bytes))),
             Type::NUMERIC => numeric(bytes).and_then(|text| text.parse().ok()),
             _ => {
-                return self
-                    .int(index)
-                    .map(|n| n as f64)
-                    .map_err(|_| self.wrong(index, "a number"));
+                return self.int(index).map(|n| n as f64).map_err(|_| self.wrong(index, "a number"));
             }
         };
         number.ok_or_else(|| self.wrong(index, "a number"))
@@ -111,12 +93,7 @@ impl RowRef<'_> {
         let micros = micros.filter(|micros| !matches!(*micros, i64::MIN | i64::MAX));
         let micros = micros.and_then(|micros| micros.checked_add(EPOCH_MICROS));
         let at = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        at.ok_or_else(|| {
-            self.unfit(
-                index,
-                "holds a time outside of the years -9999 to 9999".to_owned(),
-            )
-        })
+        at.ok_or_else(|| self.unfit(index, "holds a time outside of the years -9999 to 9999".to_owned()))
     }
 
     pub(crate) fn date(&self, index: usize) -> Result<Date, DecodeError> {
@@ -127,12 +104,7 @@ impl RowRef<'_> {
         let days = bytes.try_into().ok().map(i32::from_be_bytes);
         let span = days.and_then(|days| Span::new().try_days(days).ok());
         let date = span.and_then(|span| EPOCH.checked_add(span).ok());
-        date.ok_or_else(|| {
-            self.unfit(
-                index,
-                "holds a day outside of the years -9999 to 9999".to_owned(),
-            )
-        })
+        date.ok_or_else(|| self.unfit(index, "holds a day outside of the years -9999 to 9999".to_owned()))
     }
 
     pub(crate) fn time(&self, index: usize) -> Result<Time, DecodeError> {
@@ -145,13 +117,7 @@ impl RowRef<'_> {
             let seconds = micros / 1_000_000;
             let part = |n: i64| i8::try_from(n).ok();
             let nanos = i32::try_from(micros % 1_000_000 * 1000).ok()?;
-            Time::new(
-                part(seconds / 3600)?,
-                part(seconds / 60 % 60)?,
-                part(seconds % 60)?,
-                nanos,
-            )
-            .ok()
+            Time::new(part(seconds / 3600)?, part(seconds / 60 % 60)?, part(seconds % 60)?, nanos).ok()
         });
         time.ok_or_else(|| self.unfit(index, "holds 24:00, which is not a time of day".to_owned()))
     }
@@ -179,18 +145,13 @@ impl RowRef<'_> {
             Type::VOID => Value::Null,
             Type::JSON | Type::JSONB => {
                 let json = serde_json::from_str(self.text(index)?);
-                Value::Json(Box::new(
-                    json.map_err(|_| self.unfit(index, "is not JSON".to_owned()))?,
-                ))
+                Value::Json(Box::new(json.map_err(|_| self.unfit(index, "is not JSON".to_owned()))?))
             }
             Type::UUID => {
-                let uuid =
-                    uuid::Uuid::from_slice(bytes).map_err(|_| self.wrong(index, "a UUID"))?;
+                let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| self.wrong(index, "a UUID"))?;
                 Value::Text(uuid.to_string())
             }
-            Type::NUMERIC => {
-                Value::Text(numeric(bytes).ok_or_else(|| self.wrong(index, "a decimal number"))?)
-            }
+            Type::NUMERIC => Value::Text(numeric(bytes).ok_or_else(|| self.wrong(index, "a decimal number"))?),
             _ => Value::Text(self.text(index)?.to_owned()),
         })
     }
@@ -198,65 +159,37 @@ impl RowRef<'_> {
     fn raw(&self, index: usize) -> Result<Option<&[u8]>, DecodeError> {
         match self.0.try_get::<_, Option<Raw<'_>>>(index) {
             Ok(raw) => Ok(raw.map(|Raw(bytes)| bytes)),
-            Err(_) => Err(self.unfit(
-                index,
-                format!("is missing: the row has {} columns", self.len()),
-            )),
+            Err(_) => Err(self.unfit(index, format!("is missing: the row has {} columns", self.len()))),
         }
     }
 
     fn some(&self, index: usize) -> Result<(&[u8], &Type), DecodeError> {
-        let bytes = self
-            .raw(index)?
-            .ok_or_else(|| self.unfit(index, "is null".to_owned()))?;
+        let bytes = self.raw(index)?.ok_or_else(|| self.unfit(index, "is null".to_owned()))?;
         Ok((bytes, self.0.columns()[index].type_()))
     }
 
     fn wrong(&self, index: usize, wanted: &str) -> DecodeError {
-        let ty = self
-            .0
-            .columns()
-            .get(index)
-            .map_or("?", |column| column.type_().name());
-        self.unfit(
-            index,
-            format!("is of the PostgreSQL type `{ty}` and can't be read as {wanted}"),
-        )
+        let ty = self.0.columns().get(index).map_or("?", |column| column.type_().name());
+        self.unfit(index, format!("is of the PostgreSQL type `{ty}` and can't be read as {wanted}"))
     }
 
     fn unfit(&self, index: usize, problem: String) -> DecodeError {
-        DecodeError {
-            column: self.name(index).to_owned(),
-            problem: problem.into(),
-        }
+        DecodeError { column: self.name(index).to_owned(), problem: problem.into() }
     }
 }
 
 /// Whether the binary form is the text itself.
 fn is_text(ty: &Type) -> bool {
     match *ty {
-        Type::TEXT
-        | Type::VARCHAR
-        | Type::BPCHAR
-        | Type::NAME
-        | Type::JSON
-        | Type::XML
-        | Type::UNKNOWN => true,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::XML | Type::UNKNOWN => true,
         _ => matches!(ty.kind(), Kind::Enum(_)) || ty.name() == "citext",
     }
 }
 
 /// A `numeric`: groups of four decimal digits, the first of which stands for `weight`, then as many decimals as are shown.
 fn numeric(bytes: &[u8]) -> Option<String> {
-    let mut words = bytes
-        .chunks_exact(2)
-        .map(|pair| i16::from_be_bytes([pair[0], pair[1]]));
-    let (count, weight, sign, scale) = (
-        words.next()?,
-        words.next()?,
-        words.next()? as u16,
-        words.next()?,
-    );
+    let mut words = bytes.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]]));
+    let (count, weight, sign, scale) = (words.next()?, words.next()?, words.next()? as u16, words.next()?);
     let groups: Vec<i16> = words.collect();
     if groups.len() != usize::try_from(count).ok()? || !(0..=16_383).contains(&scale) {
         return None;
@@ -270,24 +203,16 @@ fn numeric(bytes: &[u8]) -> Option<String> {
     }
     let group = |position: i32| {
         let index = usize::try_from(i32::from(weight) - position).ok();
-        index
-            .and_then(|index| groups.get(index))
-            .copied()
-            .unwrap_or(0)
+        index.and_then(|index| groups.get(index)).copied().unwrap_or(0)
     };
     let mut text = String::from(if sign == 0x4000 { "-" } else { "" });
-    let whole: String = (0..=i32::from(weight))
-        .rev()
-        .map(|position| format!("{:04}", group(position)))
-        .collect();
+    let whole: String = (0..=i32::from(weight)).rev().map(|position| format!("{:04}", group(position))).collect();
     let whole = whole.trim_start_matches('0');
     text.push_str(if whole.is_empty() { "0" } else { whole });
     if scale > 0 {
         let scale = usize::try_from(scale).ok()?;
         let groups = i32::try_from(scale.div_ceil(4)).ok()?;
-        let decimals: String = (1..=groups)
-            .map(|position| format!("{:04}", group(-position)))
-            .collect();
+        let decimals: String = (1..=groups).map(|position| format!("{:04}", group(-position))).collect();
         text.push('.');
         text.push_str(&decimals[..scale]);
     }
@@ -297,11 +222,7 @@ fn numeric(bytes: &[u8]) -> Option<String> {
 /// The whole number that a decimal is, where it is one.
 fn whole(text: &str) -> Option<i64> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    if decimals.bytes().all(|b| b == b'0') {
-        whole.parse().ok()
-    } else {
-        None
-    }
+    if decimals.bytes().all(|b| b == b'0') { whole.parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -310,10 +231,7 @@ mod tests {
 
     fn encoded(weight: i16, sign: u16, scale: i16, groups: &[i16]) -> Vec<u8> {
         let head = [groups.len() as i16, weight, sign as i16, scale];
-        head.iter()
-            .chain(groups)
-            .flat_map(|word| word.to_be_bytes())
-            .collect()
+        head.iter().chain(groups).flat_map(|word| word.to_be_bytes()).collect()
     }
 
     #[test]
@@ -326,10 +244,7 @@ mod tests {
             ("0.00000012", encoded(-2, 0, 8, &[12])),
             ("100000000", encoded(2, 0, 0, &[1])),
             ("NaN", encoded(0, 0xC000, 0, &[])),
-            (
-                "9223372036854775807",
-                encoded(4, 0, 0, &[922, 3372, 368, 5477, 5807]),
-            ),
+            ("9223372036854775807", encoded(4, 0, 0, &[922, 3372, 368, 5477, 5807])),
         ] {
             assert_eq!(numeric(&bytes).as_deref(), Some(text));
         }

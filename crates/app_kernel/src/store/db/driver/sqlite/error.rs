@@ -27,7 +27,9 @@ impl From<rusqlite::Error> for DbError {
             }
             (_, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbError::TryAgain(error.into()),
             (_, ErrorCode::DiskFull) => DbError::Full(error.into()),
-            (_, ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange) => DbError::Unfit(error.into()),
+            (_, ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange) => {
+                DbError::Unfit(error.into())
+            }
             (_, ErrorCode::OperationInterrupted | ErrorCode::CannotOpen) => DbError::Away(error.into()),
             _ => DbError::Other(error.into()),
         }

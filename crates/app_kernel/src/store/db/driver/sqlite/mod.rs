@@ -40,7 +40,11 @@ impl Driver {
         let path = path_of(url)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| {
-                refused(&path, format!("can't make the folder {}: {cause}", folder.display()), "make it, or give another path")
+                refused(
+                    &path,
+                    format!("can't make the folder {}: {cause}", folder.display()),
+                    "make it, or give another path",
+                )
             })?;
         }
         let (writes, write_queue) = flume::bounded(QUEUE);
@@ -173,7 +177,8 @@ fn path_of(url: &DatabaseUrl) -> Result<PathBuf, DbError> {
 }
 
 fn refused(path: &Path, problem: impl std::fmt::Display, cure: &str) -> DbError {
-    Error::unavailable(format!("DATABASE_URL: the SQLite file {} can't be used: {problem}; {cure}", path.display())).into()
+    Error::unavailable(format!("DATABASE_URL: the SQLite file {} can't be used: {problem}; {cure}", path.display()))
+        .into()
 }
 
 fn closed() -> DbError {
@@ -208,9 +213,19 @@ mod tests {
 
     #[test]
     fn an_address_without_a_file_is_refused_with_the_cure() {
-        for url in ["sqlite:app.db", "sqlite://app.db", "sqlite:///", "sqlite:///data/", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"] {
+        for url in [
+            "sqlite:app.db",
+            "sqlite://app.db",
+            "sqlite:///",
+            "sqlite:///data/",
+            "sqlite:///:memory:",
+            "sqlite:///a.db?mode=ro",
+        ] {
             let message = path(url).expect_err("no file");
-            assert!(message.starts_with("DATABASE_URL is `") && message.contains("sqlite:///./data/app.db"), "{message}");
+            assert!(
+                message.starts_with("DATABASE_URL is `") && message.contains("sqlite:///./data/app.db"),
+                "{message}"
+            );
         }
     }
 }

@@ -68,7 +68,9 @@ pub(super) struct NotCommitted(Arc<DbError>);
 impl From<NotCommitted> for DbError {
     fn from(NotCommitted(cause): NotCommitted) -> Self {
         let text = match &*cause {
-            DbError::TryAgain(cause) | DbError::Away(cause) | DbError::Full(cause) | DbError::Other(cause) => cause.to_string(),
+            DbError::TryAgain(cause) | DbError::Away(cause) | DbError::Full(cause) | DbError::Other(cause) => {
+                cause.to_string()
+            }
             other => other.to_string(),
         };
         match &*cause {
@@ -89,19 +91,21 @@ pub(super) enum Role {
 /// Starts a thread and waits until its connection is open.
 pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role) -> Result<JoinHandle<()>, DbError> {
     let (opened, answer) = oneshot::channel();
-    let (file, full_sync, timeout): (PathBuf, bool, Duration) = (path.to_owned(), options.sqlite_full_sync, options.statement_timeout);
+    let (file, full_sync, timeout): (PathBuf, bool, Duration) =
+        (path.to_owned(), options.sqlite_full_sync, options.statement_timeout);
     let is_writer = matches!(role, Role::Write(_));
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || match open(&file, is_writer, full_sync) {
-        Err(error) => drop(opened.send(Err(error))),
-        Ok(mut connection) => {
-            let deadline = Deadline::watch(&mut connection, timeout);
-            let _ = opened.send(Ok(()));
-            match role {
-                Role::Write(queue) => write_all(connection, &queue, &deadline),
-                Role::Read(queue) => read_all(connection, &queue, &deadline),
+    let thread =
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || match open(&file, is_writer, full_sync) {
+            Err(error) => drop(opened.send(Err(error))),
+            Ok(mut connection) => {
+                let deadline = Deadline::watch(&mut connection, timeout);
+                let _ = opened.send(Ok(()));
+                match role {
+                    Role::Write(queue) => write_all(connection, &queue, &deadline),
+                    Role::Read(queue) => read_all(connection, &queue, &deadline),
+                }
             }
-        }
-    });
+        });
     let thread = thread.map_err(|cause| refused(path, cause, "allow the process more threads"))?;
     answer.await.map_err(|_| super::panicked())?.map_err(|cause| {
         refused(path, cause, "is it a SQLite file, and may this user read and write it and its folder?")
@@ -144,7 +148,9 @@ impl Deadline {
             let at = watched.load(Ordering::Relaxed);
             at != 0 && started.elapsed().as_millis() as u64 > at
         };
-        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over)).expect("a handler can be set on an open connection");
+        connection
+            .progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over))
+            .expect("a handler can be set on an open connection");
         Deadline { started, at, timeout }
     }
 
@@ -182,7 +188,9 @@ fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, dead
         deadline.begin();
         match job {
             WriteJob::Grouped(first) => held_back = write_group(&mut connection, first, queue),
-            WriteJob::Held { steps, begun, longest_pause } => hold(&mut connection, &steps, begun, longest_pause, deadline),
+            WriteJob::Held { steps, begun, longest_pause } => {
+                hold(&mut connection, &steps, begun, longest_pause, deadline)
+            }
             WriteJob::Stop => break,
         }
     }
@@ -196,12 +204,16 @@ fn exec(connection: &Connection, sql: &str) -> Result<(), DbError> {
 
 /// Writes what is queued in one transaction, each write but the first within a savepoint, and answers after the commit.
 /// Gives back a job that it took from the queue and that can't join.
-fn write_group(connection: &mut Connection, first: Box<dyn GroupedWrite>, queue: &flume::Receiver<WriteJob>) -> Option<WriteJob> {
+fn write_group(
+    connection: &mut Connection,
+    first: Box<dyn GroupedWrite>,
+    queue: &flume::Receiver<WriteJob>,
+) -> Option<WriteJob> {
     if let Err(reason) = exec(connection, "BEGIN IMMEDIATE") {
         first.refuse(reason);
         return None;
     }
-    let Some(first) = run_first(connection, first) else { return None };
+    let first = run_first(connection, first)?;
     let mut answers = Vec::with_capacity(queue.len().min(GROUP) + 1);
     answers.push(first);
     let mut outcome = Ok(());
