@@ -1,5 +1,6 @@
 //! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
 
+mod check;
 mod facts;
 mod features;
 mod lifecycle;
@@ -16,6 +17,8 @@ use crate::base::error::Result;
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 
+pub use check::{Report, check};
+pub use facts::Fact;
 pub use lifecycle::{Running, Started};
 
 /// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.

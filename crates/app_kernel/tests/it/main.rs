@@ -4,4 +4,7 @@
 mod architecture;
 mod db;
 mod documents;
+mod journey;
+mod service;
+mod startup;
 mod support;

@@ -1,7 +1,7 @@
 //! The tables of auth, and the questions asked of them.
 
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, OrNotFound as _, Result};
+use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 use crate::store::db::Db;
 use crate::store::db::entity::{Entity, EntityDef};
@@ -136,7 +136,9 @@ pub(crate) async fn demote(db: &Db, email: &str) -> Result<Saved<User>> {
 
 async fn set_role(db: &Db, email: &str, role: Role) -> Result<Saved<User>> {
     let address = EmailAddress::parse(email).map_err(|problem| Error::invalid(format!("the address {problem}")))?;
-    let mut user = user_of_address(db, &address).await?.or_not_found("user")?;
+    let mut user = user_of_address(db, &address)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("there is no user with the address {email}")))?;
     if user.role != role {
         let version = user.version;
         user.role = role;
