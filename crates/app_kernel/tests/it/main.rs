@@ -6,3 +6,4 @@ mod auth;
 mod db;
 mod documents;
 mod support;
+mod web;
