@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aide::axum::ApiRouter;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,7 +45,7 @@ pub struct Running {
 
 /// Opens the database, brings its schema up to date, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, entities, api } = service;
+    let Service { name, version, config, clock, entities, routes: add_routes } = service;
     config.check()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
@@ -65,7 +66,9 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         }
     }
     let kernel = Kernel::new(config, clock, db);
-    let (mut routes, mut at_root, mut authenticate) = (api, aide::axum::ApiRouter::new(), None);
+    let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
+    let mut routes = openapi::without_conflicts(add_all)?;
+    let (mut at_root, mut authenticate) = (ApiRouter::new(), None);
     for feature in features {
         let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out } = (feature.mount)(&kernel)?;
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;

@@ -425,6 +425,21 @@ fn push_number(line: &mut String, number: impl fmt::Display) {
     let _ = write!(line, "{number}");
 }
 
+fn push_whole(line: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    line.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
 fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
     match style {
         Style::Json => push_json_text(line, text),
@@ -459,6 +474,11 @@ fn push_json_text(line: &mut String, text: &str) {
 
 /// RFC 8259, 7. Runs of plain characters are copied whole.
 fn push_json_escaped(line: &mut String, text: &str) {
+    let needs_escape = |byte: u8| byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
+    // Nearly all texts need none; to look at all bytes without leaving early is what the compiler can do many at once.
+    if !text.bytes().fold(false, |any, byte| any | needs_escape(byte)) {
+        return line.push_str(text);
+    }
     let mut copied = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {
@@ -534,7 +554,7 @@ macro_rules! visits {
             }
 
             fn record_u64(&mut self, field: &Field, value: u64) {
-                self.field(field.name(), |line, _| push_number(line, value));
+                self.field(field.name(), |line, _| push_whole(line, value));
             }
 
             fn record_bool(&mut self, field: &Field, value: bool) {
