@@ -91,7 +91,7 @@ pub(crate) async fn session_and_user(
     session_id: &str,
     user_id: &str,
 ) -> Result<Option<(Saved<Session>, Saved<User>)>> {
-    let (session, user) = futures_util::try_join!(get::<Session>(db, session_id), get::<User>(db, user_id))?;
+    let (session, user) = tokio::try_join!(get::<Session>(db, session_id), get::<User>(db, user_id))?;
     Ok(session.zip(user))
 }
 
