@@ -50,7 +50,7 @@ pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
 }
 
 /// Reads `LOG_LEVEL`. A word that is no level would silently mean a module of that name, so it is refused.
-fn filter(level: &str) -> Result<EnvFilter> {
+pub(super) fn filter(level: &str) -> Result<EnvFilter> {
     let refuse = || {
         Error::invalid(format!(
             "LOG_LEVEL is `{level}`; it must be error, warn, info, debug, trace or off, or a filter such as `info,app_kernel::store=debug`"

@@ -1,14 +1,18 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::{Service, facts, lifecycle, log};
 use crate::base::error::{Error, Result};
 use crate::feature::auth;
 
-/// What the binary can do.
+/// The command line of every service. Name and version are the service's.
 #[derive(Debug, Parser)]
-#[command(disable_help_subcommand = true)]
+#[command(
+    long_about = None,
+    disable_help_subcommand = true,
+    after_help = "All settings are environment variables; `app-kernel variables` lists them."
+)]
 struct Arguments {
     #[command(subcommand)]
     role: Option<Role>,
@@ -47,9 +51,18 @@ enum UserAction {
     },
 }
 
+impl Arguments {
+    /// Reads the command line. Help, the version and mistakes end the process here.
+    fn read(service: &Service) -> Self {
+        let (name, version) = (service.name.clone(), service.version.clone());
+        let command = Arguments::command().name(name.clone()).about(name).version(version);
+        Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Runs the service in its role, on a runtime of its own.
 pub(super) fn run(service: Service) -> Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(&service);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Error::internal(format!("the runtime can't start: {cause}")))?;
     runtime.block_on(async {
@@ -65,9 +78,10 @@ pub(super) fn run(service: Service) -> Result<()> {
 async fn serve(service: Service) -> Result<()> {
     let log = log::init(&service.config)?;
     let started = service.start().await?;
+    let listener = started.bind().await?;
     let (name, facts) = started.facts();
     facts::tell(name, facts, log.is_pretty());
-    let running = started.serve().await?;
+    let running = started.serve_on(listener)?;
     tracing::info!("listening on http://{}", running.address());
     running.until_told_to_stop().await;
     Ok(())
@@ -75,7 +89,15 @@ async fn serve(service: Service) -> Result<()> {
 
 async fn migrate(service: Service, plan_only: bool) -> Result<()> {
     let db = lifecycle::open_for_command(&service).await?;
-    let statements = if plan_only { db.plan_migration().await? } else { db.migrate().await?.statements };
+    let statements = if plan_only {
+        db.plan_migration().await?
+    } else {
+        let migration = db.migrate().await?;
+        for note in &migration.notes {
+            eprintln!("note: {note}");
+        }
+        migration.statements
+    };
     db.close().await;
     for statement in &statements {
         println!("{statement};");

@@ -2,6 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod auth;
 mod db;
 mod documents;
+mod journey;
+mod service;
+mod startup;
 mod support;
+mod web;

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::extract::{Identity, Rejection, UserIdentity};
 use super::limits::Origin;
-use super::model::{EmailAddress, Replay, Role};
+use super::model::{ANSWER_WAITS, EmailAddress, Replay, Role};
 use super::password::{LONGEST, Verdict};
 use super::store::{self, Session, User};
 use super::token::{RefreshToken, TokenError};
@@ -198,7 +198,9 @@ impl Auth {
         session.expires_at = now + REFRESH_LIFE;
         match db.save(session).if_version(version).await {
             Ok(session) => {
-                self.exchanges.remember(hash);
+                let answered = Instant::now() + ANSWER_WAITS;
+                self.exchanges.remember(hash, answered);
+                tokio::time::sleep_until(answered.into()).await;
                 Ok(self.tokens(&session.user_id, &session.id, refresh))
             }
             // Somebody else was first, while this one was under way.
@@ -221,7 +223,7 @@ impl Auth {
             session.previous_hash.as_ref().is_some_and(|previous| constant_time_eq(previous.expose(), hash));
         let replay = Replay {
             arrived: visit.arrived,
-            exchanged_here: self.exchanges.when(hash),
+            answered_here: self.exchanges.when(hash),
             rotated_at: session.rotated_at,
             now: self.clock.now(),
         };

@@ -13,8 +13,6 @@
 mod cache;
 mod extract;
 mod flows;
-#[cfg(test)]
-mod http_tests;
 mod limits;
 mod model;
 mod password;

@@ -1,7 +1,7 @@
 //! The tables of auth, and the questions asked of them.
 
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, OrNotFound as _, Result};
+use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 use crate::store::db::Db;
 use crate::store::db::entity::{Entity, EntityDef};
@@ -136,11 +136,40 @@ pub(crate) async fn demote(db: &Db, email: &str) -> Result<Saved<User>> {
 
 async fn set_role(db: &Db, email: &str, role: Role) -> Result<Saved<User>> {
     let address = EmailAddress::parse(email).map_err(|problem| Error::invalid(format!("the address {problem}")))?;
-    let mut user = user_of_address(db, &address).await?.or_not_found("user")?;
+    let mut user = user_of_address(db, &address)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("there is no user with the address {email}")))?;
     if user.role != role {
         let version = user.version;
         user.role = role;
         user = db.save(user).if_version(version).await?;
     }
     Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::db::DbOptions;
+    use crate::testing::{TestDatabase, on_every_database};
+
+    on_every_database!(only_promotion_makes_an_admin);
+
+    /// Promise: F5
+    async fn only_promotion_makes_an_admin(database: TestDatabase) {
+        let db = Db::open(database.url(), &entities(), DbOptions::default()).await.expect("a database");
+        db.migrate().await.expect("the tables");
+        let row = serde_json::json!({ "email": "Ann@example.com", "email_key": "ann@example.com" });
+        db.save_entity("kernel_users", row).await.expect("saved");
+        let ann = EmailAddress::parse("ann@example.com").expect("an address");
+        let role = async || user_of_address(&db, &ann).await.expect("a read").expect("a user").role;
+        assert_eq!(role().await, Role::User);
+        assert_eq!(promote(&db, " ANN@example.com ").await.expect("a user").role, Role::Admin);
+        assert_eq!(promote(&db, "ann@example.com").await.expect("a user").version, 2, "it is one already");
+        assert_eq!(role().await, Role::Admin);
+        demote(&db, "ann@example.com").await.expect("a user");
+        assert_eq!(role().await, Role::User);
+        assert_eq!(promote(&db, "bob@example.com").await.expect_err("nobody").http_status(), 404);
+        assert_eq!(promote(&db, "bob").await.expect_err("no address").http_status(), 400);
+    }
 }

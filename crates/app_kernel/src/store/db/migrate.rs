@@ -1,10 +1,13 @@
 //! Brings the database to the wanted schema: lock, look, plan, apply, record. Safe in any number of processes at once.
 
-use super::dialect::{Backend, ddl::quoted};
+use std::collections::BTreeSet;
+
+use super::dialect::Backend;
+use super::dialect::ddl::{create_table, quoted};
 use super::driver::{Operation, Session};
 use super::entity::EntityDef;
 use super::inspect::{Found, inspect};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Present, plan};
 use super::schema::{MIGRATIONS, TableDef, kernel_tables, tables_of};
 use super::value::Value;
 use super::{Db, DbResult};
@@ -86,9 +89,10 @@ impl Operation for Migrate {
             });
         }
         lock(session).await?;
-        let result = self.migrate(session).await;
+        // Where this fails, the lock goes with the transaction.
+        let migration = self.migrate(session).await?;
         unlock(session).await?;
-        result
+        Ok(migration)
     }
 }
 
@@ -112,38 +116,32 @@ impl Migrate {
         let collation = binary_collation(session).await?;
         let mut statements = Vec::new();
         for step in &plan.steps {
-            let mut rebuilt = None;
-            if let Some((table, column)) = step.needs_no_rows() {
-                let any = format!("SELECT 1 FROM {} LIMIT 1", quoted(table, dialect));
-                if !session.query(&any, &[], |_| Ok(())).await?.is_empty() {
-                    return Err(Error::invalid(format!(
-                        "`{table}` has rows, and they have no value for the new column `{column}`; \
-                         give it a default by #[entity(default = ..)], or make it an Option"
-                    ))
-                    .into());
+            if let Some(obstacle) = step.obstacle(found, dialect) {
+                let counts = session.query(&obstacle.query, &[], |row| row.int(0)).await?;
+                if let Some(count @ 1..) = counts.first() {
+                    return Err(Error::invalid((obstacle.refusal)(*count)).into());
                 }
-                rebuilt = (dialect.backend() == Backend::Sqlite).then_some(table);
-            }
-            match rebuilt {
-                // SQLite adds no required column to a table, not even to an empty one.
-                Some(table) => statements.extend(self.make_anew(table, session)),
-                None => statements.extend(step.sql(dialect)),
             }
         }
-        // Made anew once, a table needs none of its other steps.
-        let mut seen = std::collections::HashSet::new();
-        statements.retain(|statement| seen.insert(statement.clone()));
+        // An empty table that is made anew needs none of its other steps.
+        let anew: BTreeSet<&str> = plan
+            .steps
+            .iter()
+            .filter(|step| step.makes_table_anew(dialect))
+            .map(|step| step.table().name.as_str())
+            .collect();
+        for table in self.wanted.iter().filter(|table| anew.contains(table.name.as_str())) {
+            if let Some(present) = Present::of(table, found) {
+                statements.push(format!("DROP TABLE {}", quoted(present.name, dialect)));
+            }
+            statements.extend(create_table(table, dialect));
+        }
+        let others = plan.steps.iter().filter(|step| !anew.contains(step.table().name.as_str()));
+        statements.extend(others.flat_map(|step| step.sql(dialect)));
         for statement in &mut statements {
             *statement = statement.replace("{binary}", collation);
         }
         Ok((plan, statements))
-    }
-
-    fn make_anew(&self, table: &str, session: &Session<'_>) -> Vec<String> {
-        let dialect = session.dialect();
-        let drop = format!("DROP TABLE {}", quoted(table, dialect));
-        let wanted = self.wanted.iter().filter(|wanted| wanted.name == table);
-        [drop].into_iter().chain(wanted.flat_map(|table| super::dialect::ddl::create_table(table, dialect))).collect()
     }
 
     async fn record(&self, session: &mut Session<'_>, statements: &[String]) -> DbResult<()> {
@@ -207,7 +205,7 @@ async fn lock(session: &mut Session<'_>) -> DbResult<()> {
 
 async fn unlock(session: &mut Session<'_>) -> DbResult<()> {
     match session.dialect().backend() {
-        // With the transaction.
+        // It goes with the transaction.
         Backend::Sqlite | Backend::Postgres => Ok(()),
         Backend::MySql => {
             let name = [Value::from(LOCK_NAME)];

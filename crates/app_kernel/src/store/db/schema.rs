@@ -22,6 +22,8 @@ pub(crate) const MIGRATIONS: &str = "kernel_migrations";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableDef {
     pub(crate) name: String,
+    /// The name it had before, where it was renamed.
+    pub(crate) renamed_from: Option<String>,
     pub(crate) columns: Vec<TableColumn>,
     pub(crate) primary_key: Vec<Cow<'static, str>>,
     pub(crate) indexes: Vec<TableIndex>,
@@ -36,6 +38,8 @@ pub(crate) struct TableDef {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableColumn {
     pub(crate) name: Cow<'static, str>,
+    /// The name it had before, where it was renamed.
+    pub(crate) renamed_from: Option<Cow<'static, str>>,
     pub(crate) ty: ColumnType,
     pub(crate) indexed: bool,
     pub(crate) nullable: bool,
@@ -133,6 +137,7 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
     let mut columns = vec![TableColumn { indexed: true, ..column(ID, ColumnType::Text) }];
     columns.extend(entity.columns.iter().map(|own| TableColumn {
         name: own.name.clone(),
+        renamed_from: own.renamed_from.clone(),
         ty: own.ty,
         indexed: entity.is_indexed(own),
         nullable: own.nullable,
@@ -160,6 +165,7 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
     });
     Ok(TableDef {
         name: table.to_string(),
+        renamed_from: entity.renamed_from.as_ref().map(ToString::to_string),
         columns,
         primary_key: vec![ID.into()],
         indexes: single.chain(several).collect(),
@@ -192,6 +198,7 @@ fn index_of(table: &str, index: entity::IndexDef) -> TableIndex {
 /// One row for each version of each entity. The version's row is kept as JSON, so that a change of the schema leaves the past alone.
 fn history_of(entity: &EntityDef) -> TableDef {
     TableDef {
+        renamed_from: entity.renamed_from.as_ref().map(|old| format!("{old}_history")),
         primary_key: vec![ID.into(), VERSION.into()],
         clustered: true,
         ..plain_table(
@@ -238,6 +245,7 @@ pub(crate) fn kernel_tables() -> Vec<TableDef> {
 fn plain_table(name: &str, columns: Vec<TableColumn>) -> TableDef {
     TableDef {
         name: name.to_owned(),
+        renamed_from: None,
         columns,
         primary_key: Vec::new(),
         indexes: Vec::new(),
@@ -249,7 +257,15 @@ fn plain_table(name: &str, columns: Vec<TableColumn>) -> TableDef {
 }
 
 fn column(name: &'static str, ty: ColumnType) -> TableColumn {
-    TableColumn { name: name.into(), ty, indexed: false, nullable: false, default: None, identity: false }
+    TableColumn {
+        name: name.into(),
+        renamed_from: None,
+        ty,
+        indexed: false,
+        nullable: false,
+        default: None,
+        identity: false,
+    }
 }
 
 fn nullable(name: &'static str, ty: ColumnType) -> TableColumn {

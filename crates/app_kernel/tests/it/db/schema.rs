@@ -15,6 +15,10 @@ on_every_database!(
     ten_starts_at_once_make_one_schema,
     foreign_keys_hold,
     a_check_that_is_none_is_refused,
+    a_renamed_table_and_column_keep_their_data,
+    a_field_that_is_gone_stays_in_the_table_and_in_nobodys_way,
+    an_index_over_text_that_is_too_long_is_refused_with_the_cure,
+    a_unique_index_over_duplicates_is_refused_with_the_cure,
 );
 
 async fn bare(database: &TestDatabase, entities: &[&app_kernel::store::db::entity::EntityDef]) -> Db {
@@ -95,7 +99,7 @@ async fn a_new_required_field_on_rows_is_refused_with_the_cure(database: TestDat
     let error = db.migrate().await.expect_err("the row has no owner");
     assert_eq!(
         error.message(),
-        "`projects` has rows, and they have no value for the new column `owner`; \
+        "`projects` has rows (1), and they have no value for the new column `owner`; \
          give it a default by #[entity(default = ..)], or make it an Option"
     );
     db.close().await;
@@ -167,4 +171,144 @@ async fn a_check_that_is_none_is_refused(database: TestDatabase) {
     let db = bare(&database, &[Wrong::definition()]).await;
     let error = db.migrate().await.expect_err("a number is no text");
     assert_eq!(error.error_code(), "bad_where_clause");
+}
+
+mod old {
+    #[derive(Debug, app_kernel::store::db::entity::Entity)]
+    #[entity(table = "jobs")]
+    pub(super) struct Job {
+        #[entity(unique)]
+        pub(super) title: String,
+        #[entity(index)]
+        pub(super) pay: i64,
+        #[entity(foreign_key = "projects.id")]
+        pub(super) project: String,
+    }
+}
+
+mod new {
+    #[derive(Debug, PartialEq, app_kernel::store::db::entity::Entity)]
+    #[entity(table = "positions", renamed_from = "jobs")]
+    pub(super) struct Position {
+        #[entity(unique, renamed_from = "title")]
+        pub(super) name: String,
+        #[entity(index)]
+        pub(super) pay: i64,
+        #[entity(foreign_key = "projects.id", renamed_from = "project")]
+        pub(super) project_id: String,
+        #[entity(default = 40)]
+        pub(super) hours: i64,
+    }
+}
+
+async fn a_renamed_table_and_column_keep_their_data(database: TestDatabase) {
+    let db = open(&database, &[Project::definition(), old::Job::definition()]).await;
+    let project = db.save(Project { name: "one".into() }).await.expect("a save").id.clone();
+    let job = db.save(old::Job { title: "smith".into(), pay: 7, project: project.clone() }).await.expect("a save");
+    db.close().await;
+
+    let db = open(&database, &[Project::definition(), new::Position::definition()]).await;
+    let position = db.get::<new::Position>(&job.id).await.expect("a read").expect("it is there");
+    let wanted = new::Position { name: "smith".into(), pay: 7, project_id: project.clone(), hours: 40 };
+    assert_eq!((&position.entity, position.version, position.created_at), (&wanted, 1, job.created_at));
+    assert_eq!(db.history::<new::Position>(&job.id).await.expect("a history").len(), 1);
+    let twin = new::Position { name: "smith".into(), pay: 1, project_id: project, hours: 1 };
+    assert_eq!(db.save(twin).await.expect_err("still unique").field_errors()[0].pointer, "/name");
+    let lost = new::Position { name: "x".into(), pay: 1, project_id: "nobody".into(), hours: 1 };
+    assert_eq!(db.save(lost).await.expect_err("no such project").error_code(), "foreign_key");
+    let again = db.migrate().await.expect("a migration");
+    assert_eq!((again.statements, again.notes), (Vec::new(), Vec::new()));
+}
+
+mod fewer {
+    #[derive(Debug, PartialEq, app_kernel::store::db::entity::Entity)]
+    #[entity(table = "jobs")]
+    pub(super) struct Job {
+        #[entity(unique)]
+        pub(super) title: String,
+    }
+}
+
+mod rich {
+    #[derive(Debug, Clone, PartialEq, app_kernel::store::db::entity::Entity)]
+    #[entity(table = "jobs")]
+    pub(super) struct Job {
+        #[entity(unique)]
+        pub(super) title: String,
+        #[entity(index)]
+        pub(super) pay: i64,
+        #[entity(unique)]
+        pub(super) code: String,
+        pub(super) tags: Vec<String>,
+        pub(super) at: app_kernel::base::clock::Timestamp,
+        pub(super) live: bool,
+    }
+}
+
+/// Promise: D2, R-13
+async fn a_field_that_is_gone_stays_in_the_table_and_in_nobodys_way(database: TestDatabase) {
+    let db = open(&database, &[rich::Job::definition()]).await;
+    let at = "2026-01-30T12:34:56.789012Z".parse().expect("a time");
+    let job = rich::Job { title: "smith".into(), pay: 7, code: "s".into(), tags: vec!["a".into()], at, live: true };
+    let rich = db.save(job.clone()).await.expect("a save");
+    db.close().await;
+
+    let db = bare(&database, &[fewer::Job::definition()]).await;
+    let migration = db.migrate().await.expect("a migration");
+    let told = "`jobs.pay` is in the database and not in the code; it stays".to_owned();
+    assert!(migration.notes.contains(&told), "{:?}", migration.notes);
+    let second = db.save(fewer::Job { title: "mason".into() }).await.expect("new rows need not have it");
+    assert_eq!(db.get::<fewer::Job>(&rich.id).await.expect("a read").expect("it is there").title, "smith");
+    assert_eq!(db.migrate().await.expect("a migration").statements, Vec::<String>::new());
+    assert!(db.delete::<fewer::Job>(&second.id).permanent().await.expect("a deletion"));
+    db.close().await;
+
+    // Back again: what was there is there. (A required field stays optional in the table until the schema is tightened.)
+    let db = bare(&database, &[rich::Job::definition()]).await;
+    db.migrate().await.expect("a migration");
+    assert_eq!(db.get::<rich::Job>(&rich.id).await.expect("a read").expect("it is there").entity, job);
+}
+
+async fn an_index_over_text_that_is_too_long_is_refused_with_the_cure(database: TestDatabase) {
+    let db = open(&database, &[before::Project::definition()]).await;
+    let long = db.save(before::Project { name: "x".repeat(256) }).await.expect("a save");
+    db.close().await;
+    let db = bare(&database, &[after::Project::definition()]).await;
+    if database.backend() == app_kernel::store::db::Backend::MySql {
+        let error = db.migrate().await.expect_err("the text is too long");
+        assert_eq!(
+            error.message(),
+            "`projects` has rows (1) whose `name` is longer than 255 characters, \
+             so it can't have an index; shorten them first, or take the index away"
+        );
+        db.execute("UPDATE [projects] SET [name] = 'short'", ()).await.expect("an update");
+    }
+    db.migrate().await.expect("a migration");
+    assert!(db.get::<after::Project>(&long.id).await.expect("a read").is_some());
+    assert_eq!(db.migrate().await.expect("a migration").statements, Vec::<String>::new());
+}
+
+mod unique {
+    #[derive(Debug, app_kernel::store::db::entity::Entity)]
+    #[entity(table = "projects")]
+    pub(super) struct Project {
+        #[entity(unique)]
+        pub(super) name: String,
+    }
+}
+
+/// Promise: R-13
+async fn a_unique_index_over_duplicates_is_refused_with_the_cure(database: TestDatabase) {
+    let db = open(&database, &[before::Project::definition()]).await;
+    let first = db.save(before::Project { name: "one".into() }).await.expect("a save");
+    db.save(before::Project { name: "one".into() }).await.expect("a save");
+    db.close().await;
+    let db = bare(&database, &[unique::Project::definition()]).await;
+    assert_eq!(
+        db.migrate().await.expect_err("two of one name").message(),
+        "`projects` has values of `name` that stand on several rows (1), so it can't be unique; \
+         change those rows first, or take `unique` away"
+    );
+    db.delete::<unique::Project>(&first.id).await.expect("a deletion");
+    db.migrate().await.expect("unique means unique among the living");
 }

@@ -3,6 +3,7 @@
 use super::literal::push_literal;
 use super::{Backend, Dialect};
 use crate::store::db::entity::DELETED_AT;
+use crate::store::db::inspect::FoundColumn;
 use crate::store::db::schema::{TableColumn, TableDef, TableForeignKey, TableIndex};
 use crate::store::db::value::Value;
 
@@ -39,6 +40,60 @@ pub(crate) fn create_table(table: &TableDef, dialect: &dyn Dialect) -> Vec<Strin
 /// The statement that adds a column to a table that is there.
 pub(crate) fn add_column(table: &TableDef, column: &TableColumn, dialect: &dyn Dialect) -> String {
     format!("ALTER TABLE {} ADD COLUMN {}", quoted(&table.name, dialect), column_definition(column, dialect))
+}
+
+/// The statement that gives a table another name.
+pub(crate) fn rename_table(old: &str, table: &TableDef, dialect: &dyn Dialect) -> String {
+    format!("ALTER TABLE {} RENAME TO {}", quoted(old, dialect), quoted(&table.name, dialect))
+}
+
+/// The statement that gives a column another name.
+pub(crate) fn rename_column(table: &TableDef, old: &str, column: &TableColumn, dialect: &dyn Dialect) -> String {
+    let (old, new) = (quoted(old, dialect), quoted(&column.name, dialect));
+    format!("ALTER TABLE {} RENAME COLUMN {old} TO {new}", quoted(&table.name, dialect))
+}
+
+/// The statement that gives a column its definition anew. Only MySQL knows it.
+pub(crate) fn modify_column(table: &TableDef, column: &TableColumn, dialect: &dyn Dialect) -> String {
+    format!("ALTER TABLE {} MODIFY COLUMN {}", quoted(&table.name, dialect), column_definition(column, dialect))
+}
+
+/// The statements that let a column hold nothing, with what it holds kept.
+pub(crate) fn relax_column(table: &TableDef, column: &FoundColumn, dialect: &dyn Dialect) -> Vec<String> {
+    let (table, name) = (quoted(&table.name, dialect), quoted(&column.name, dialect));
+    match dialect.backend() {
+        Backend::Postgres => vec![format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL")],
+        Backend::MySql => {
+            let ty = column.sql_type.replace(" comment json", "");
+            let comment = if ty == column.sql_type { "" } else { " COMMENT 'json'" };
+            vec![format!("ALTER TABLE {table} MODIFY COLUMN {name} {ty} NULL{comment}")]
+        }
+        // It can't change a column, but it can fill another one and swap the names.
+        Backend::Sqlite => {
+            let kept = quoted(&format!("{}_kept", column.name), dialect);
+            vec![
+                format!("ALTER TABLE {table} ADD COLUMN {kept} {}", column.sql_type.to_uppercase()),
+                format!("UPDATE {table} SET {kept} = {name}"),
+                format!("ALTER TABLE {table} DROP COLUMN {name}"),
+                format!("ALTER TABLE {table} RENAME COLUMN {kept} TO {name}"),
+            ]
+        }
+    }
+}
+
+/// The statement that takes an index away.
+pub(crate) fn drop_index(table: &TableDef, index: &str, dialect: &dyn Dialect) -> String {
+    let on = match dialect.backend() {
+        Backend::Sqlite | Backend::Postgres => String::new(),
+        Backend::MySql => format!(" ON {}", quoted(&table.name, dialect)),
+    };
+    format!("DROP INDEX {}{on}", quoted(index, dialect))
+}
+
+/// The statement that takes a foreign key away. Not for SQLite.
+pub(crate) fn drop_foreign_key(table: &TableDef, key: &str, dialect: &dyn Dialect) -> String {
+    let what = if dialect.backend() == Backend::MySql { "FOREIGN KEY" } else { "CONSTRAINT" };
+    format!("ALTER TABLE {} DROP {what} {}", quoted(&table.name, dialect), quoted(key, dialect))
 }
 
 /// The statement that makes an index. Unique means unique among living rows.

@@ -199,7 +199,8 @@ impl Lease {
     /// Where this fails, the connection is not used again.
     async fn rollback(&mut self) {
         if matches!(self.stage, Stage::Open | Stage::Failed) && !self.is_busy {
-            match self.plain("ROLLBACK", Some(self.limits.connect)).await {
+            // A lock by name, as the migration takes, would outlive the transaction.
+            match self.plain("ROLLBACK; DO RELEASE_ALL_LOCKS()", Some(self.limits.connect)).await {
                 Ok(()) => self.stage = Stage::None,
                 Err(fault) => {
                     self.is_busy = true;
