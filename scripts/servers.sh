@@ -147,6 +147,7 @@ install_missing() {
             redis) packages="$packages redis-server" ;;
         esac
     done
+    command -v curl >/dev/null || packages="$packages curl" # the README's session is run with it
     [ -n "$packages" ] && command -v apt-get >/dev/null || return 0
 
     local sudo=""

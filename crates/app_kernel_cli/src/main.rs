@@ -1,11 +1,11 @@
 //! The `app-kernel` tool: looks at an environment before a service meets it.
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use app_kernel::base::config::{ServiceConfig, VARIABLES, Variable, wants_no_colour};
-use app_kernel::base::error::Result;
+use app_kernel::base::error::{Error, Result};
 use app_kernel::service;
 use clap::{Parser, Subcommand};
 
@@ -31,7 +31,7 @@ fn main() -> Result<ExitCode> {
     match arguments.command {
         Command::Check => check(),
         Command::Variables => {
-            say(&variables(VARIABLES, Variable::shown));
+            say(&variables(VARIABLES, Variable::shown))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -42,7 +42,7 @@ fn check() -> Result<ExitCode> {
     let config = ServiceConfig::from_env()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = runtime.expect("the system lets a program wait").block_on(service::check(&config));
-    say(&report.table("a service here", std::io::stdout().is_terminal() && !wants_no_colour()));
+    say(&report.table("a service here", std::io::stdout().is_terminal() && !wants_no_colour()))?;
     for warning in &report.warnings {
         eprintln!("Warning: {warning}");
     }
@@ -52,9 +52,15 @@ fn check() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
 }
 
-/// A reader that goes away, such as `head`, is no failure.
-fn say(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+/// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::internal(format!("can't write to stdout: {cause}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The variables in columns; a default stands in parentheses.

@@ -1,5 +1,7 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
+use std::io::{ErrorKind, Write as _};
+
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::{Service, facts, lifecycle, log};
@@ -99,13 +101,10 @@ async fn migrate(service: Service, plan_only: bool) -> Result<()> {
         migration.statements
     };
     db.close().await;
-    for statement in &statements {
-        println!("{statement};");
-    }
     if statements.is_empty() {
-        println!("-- nothing to do: the database has the schema of the code");
+        return say("-- nothing to do: the database has the schema of the code\n");
     }
-    Ok(())
+    say(&statements.iter().map(|statement| format!("{statement};\n")).collect::<String>())
 }
 
 async fn openapi(mut service: Service) -> Result<()> {
@@ -120,23 +119,31 @@ async fn openapi(mut service: Service) -> Result<()> {
         db.close().await;
     }
     let _ = std::fs::remove_dir_all(&folder);
-    println!("{}", String::from_utf8_lossy(&document));
-    Ok(())
+    say(&format!("{}\n", String::from_utf8_lossy(&document)))
 }
 
 async fn user(service: Service, action: UserAction) -> Result<()> {
     let db = lifecycle::open_for_command(&service).await?;
-    db.migrate().await?;
-    match &action {
-        UserAction::Promote { email } => {
-            auth::promote(&db, email).await?;
-            println!("{email} is an administrator");
-        }
-        UserAction::Demote { email } => {
-            auth::demote(&db, email).await?;
-            println!("{email} is a user");
-        }
+    if service.config.migration_enabled {
+        db.migrate().await?;
     }
+    let done = match &action {
+        UserAction::Promote { email } => {
+            auth::promote(&db, email).await.map(|_| format!("{email} is an administrator\n"))
+        }
+        UserAction::Demote { email } => auth::demote(&db, email).await.map(|_| format!("{email} is a user\n")),
+    };
     db.close().await;
-    Ok(())
+    say(&done?)
+}
+
+/// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::internal(format!("can't write to stdout: {cause}")))
+        }
+        _ => Ok(()),
+    }
 }

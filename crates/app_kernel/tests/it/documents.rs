@@ -16,6 +16,13 @@ fn the_quick_start_in_the_readme_is_the_example_that_runs() {
     keep(README, "```rust\n", "```\n", &example);
 }
 
+#[test]
+fn the_example_of_a_test_in_the_readme_is_one_that_runs() {
+    let file = repository::read("crates/app_kernel/tests/it/example.rs");
+    let test = &file[file.find("#[tokio::test]").expect("it has a test")..];
+    keep(README, "<!-- example of a test -->\n\n```rust\n", "```\n", test);
+}
+
 /// Promise: T3
 #[test]
 fn the_readme_lists_every_variable_with_its_default() {

@@ -5,6 +5,7 @@ mod architecture;
 mod auth;
 mod db;
 mod documents;
+mod example;
 mod journey;
 mod service;
 mod startup;

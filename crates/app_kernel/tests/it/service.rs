@@ -14,8 +14,7 @@ use tokio::task::JoinSet;
 
 /// A thing that may be changed.
 #[derive(Entity, Serialize, Deserialize, JsonSchema)]
-#[serde(crate = "app_kernel::prelude::serde", deny_unknown_fields)]
-#[schemars(crate = "app_kernel::prelude::schemars")]
+#[serde(deny_unknown_fields)]
 struct Gadget {
     name: String,
 }

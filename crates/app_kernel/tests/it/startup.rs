@@ -9,7 +9,7 @@ use app_kernel::store::db::Backend;
 use app_kernel::testing::{Client, TestDatabase, on_every_database};
 use serde_json::{Value, json};
 
-use crate::support::program::{Ended, Place};
+use crate::support::program::{Ended, Place, quickstart};
 use crate::support::repository;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -286,6 +286,14 @@ fn the_document_is_printed_without_a_database() {
     for path in ["/api/v1/widgets", "/api/v1/widgets/{id}/history", "/api/v1/auth/login", "/healthz"] {
         assert!(paths.contains_key(path), "{path} is not among {:?}", paths.keys().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let mut child = Place::new().command(quickstart()).args(["openapi"]).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
 }
 
 async fn migrate_makes_the_schema_and_says_what_it_did(database: TestDatabase) {
