@@ -3,6 +3,7 @@
 
 mod architecture;
 mod auth;
+mod bad_input;
 mod db;
 mod documents;
 mod support;
