@@ -4,6 +4,7 @@
 mod architecture;
 mod auth;
 mod bad_input;
+mod chaos;
 mod db;
 mod documents;
 mod support;
