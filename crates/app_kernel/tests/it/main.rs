@@ -3,6 +3,8 @@
 
 mod architecture;
 mod auth;
+mod bad_input;
+mod chaos;
 mod db;
 mod documents;
 mod example;

@@ -43,7 +43,10 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
             "/auth/refresh",
             post_with(refresh, says("Get new tokens", "A refresh token is good for one exchange. Used twice, it ends its session.")),
         )
-        .api_route("/auth/logout", post_with(logout, says("Log out", "Ends the session of the access token, or of the refresh token in the body.")))
+        .api_route("/auth/logout", post_with(logout, |operation| without_need_of_a_body(says(
+            "Log out",
+            "Ends the session of the access token, or of the refresh token in the body.",
+        )(operation))))
         .api_route("/auth/me", get_with(me, says("Who am I?", "The signed-in user.")))
         .api_route(
             "/auth/change-password",
@@ -59,16 +62,27 @@ fn says(
     move |operation| operation.summary(summary).description(description)
 }
 
+/// aide describes `Option<Json<T>>` as it does `Json<T>`.
+fn without_need_of_a_body(mut operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    if let Some(ReferenceOr::Item(body)) = &mut operation.inner_mut().request_body {
+        body.required = false;
+    }
+    operation
+}
+
 /// Who signs up.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
     /// An e-mail address. Case does not matter.
+    #[schemars(email, length(max = 254))]
     email: String,
     /// 8 to 256 characters.
+    #[schemars(length(min = 8, max = 256))]
     password: String,
     /// What they want to be called.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     name: Option<String>,
     /// The token of an invitation to a workspace.
     #[serde(default)]
@@ -213,6 +227,7 @@ async fn me(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Result<Json<Use
 struct ChangePassword {
     current_password: String,
     /// 8 to 256 characters.
+    #[schemars(length(min = 8, max = 256))]
     new_password: String,
 }
 

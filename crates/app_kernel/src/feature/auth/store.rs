@@ -159,8 +159,19 @@ mod tests {
     async fn only_promotion_makes_an_admin(database: TestDatabase) {
         let db = Db::open(database.url(), &entities(), DbOptions::default()).await.expect("a database");
         db.migrate().await.expect("the tables");
-        let row = serde_json::json!({ "email": "Ann@example.com", "email_key": "ann@example.com" });
-        db.save_entity("kernel_users", row).await.expect("saved");
+        let ann = User {
+            email: "Ann@example.com".to_owned(),
+            email_key: "ann@example.com".to_owned(),
+            name: None,
+            password_hash: None,
+            role: Role::User,
+            is_active: true,
+            email_verified_at: None,
+            password_changed_at: None,
+            session_epoch: 0,
+            personal_workspace_id: None,
+        };
+        db.save(ann).await.expect("saved");
         let ann = EmailAddress::parse("ann@example.com").expect("an address");
         let role = async || user_of_address(&db, &ann).await.expect("a read").expect("a user").role;
         assert_eq!(role().await, Role::User);
