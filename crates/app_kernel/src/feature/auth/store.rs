@@ -99,6 +99,16 @@ async fn get<T: Entity>(db: &Db, id: &str) -> Result<Option<Saved<T>>> {
     db.get::<T>(id).await
 }
 
+/// How many sessions are told at most: who has more may end all.
+const MOST_SESSIONS: u32 = 1000;
+
+/// The sessions of a user that still live, the last used first.
+pub(crate) async fn living_sessions(db: &Db, user: &Saved<User>, now: Timestamp) -> Result<Vec<Saved<Session>>> {
+    let clause = "[user_id] = ? AND [epoch] = ? AND [revoked_at] IS NULL AND [expires_at] > ?";
+    let living = db.find::<Session>(clause, (user.id.as_str(), user.session_epoch, now));
+    living.order_by("[last_used_at] DESC").limit(MOST_SESSIONS).await
+}
+
 /// Ends a session, if it lives.
 pub(crate) async fn revoke(db: &Db, session_id: &str, now: Timestamp) -> Result<()> {
     let sql = "UPDATE [kernel_sessions] SET [revoked_at] = ?, [updated_at] = ?, [version] = [version] + 1 WHERE [id] = ? AND [revoked_at] IS NULL";
@@ -110,6 +120,14 @@ pub(crate) async fn revoke_others(db: &Db, user_id: &str, kept: &str, now: Times
     let sql = "UPDATE [kernel_sessions] SET [revoked_at] = ?, [updated_at] = ?, [version] = [version] + 1 \
         WHERE [user_id] = ? AND [id] <> ? AND [revoked_at] IS NULL";
     db.execute(sql, (now, now, user_id, kept)).await.map(drop)
+}
+
+/// Ends all sessions of a user, also those that begin at this moment.
+pub(crate) async fn revoke_all(tx: &Db, user_id: &str, now: Timestamp) -> Result<()> {
+    let Some(mut user) = tx.get::<User>(user_id).await? else { return Ok(()) };
+    user.session_epoch += 1;
+    tx.save(user).await?;
+    revoke_others(tx, user_id, "", now).await
 }
 
 /// Lets a session go on under the user's new number.
