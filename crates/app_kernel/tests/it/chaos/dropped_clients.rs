@@ -149,7 +149,7 @@ async fn requests_whose_client_leaves_leave_nothing_half_done(database: TestData
 
 /// Sends a request and resets the connection when patience ends.
 async fn leave_after(url: &str, n: usize, patience: Duration) {
-    let (path, kind) = if n % 2 == 0 { ("/orders", "saved") } else { ("/orders/placed", "placed") };
+    let (path, kind) = if n.is_multiple_of(2) { ("/orders", "saved") } else { ("/orders/placed", "placed") };
     let body = json!({ "number": format!("{kind} {n}"), "total": n }).to_string();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -158,7 +158,7 @@ async fn leave_after(url: &str, n: usize, patience: Duration) {
     let mut wire = Wire::connect(url).await;
     wire.send(head.as_bytes()).await;
     // One in eight leaves between head and body.
-    if n % 8 == 0 {
+    if n.is_multiple_of(8) {
         tokio::time::sleep(patience).await;
     }
     wire.send(body.as_bytes()).await;
