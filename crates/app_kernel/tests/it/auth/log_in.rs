@@ -1,10 +1,13 @@
 //! Who knows the password gets tokens, and whoever does not learns nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use app_kernel::testing::service::PASSWORD;
 use app_kernel::testing::{TestDatabase, on_every_database};
+use futures_util::future::join_all;
 use serde_json::json;
+
+use crate::support::scale;
 
 use super::{Tokens, address, log_in, log_in_with, me, sign_up, start, user_called};
 
@@ -86,4 +89,44 @@ async fn odd_names_and_passwords_are_401(database: TestDatabase) {
         let answer = service.anonymous().post("/auth/login", json!({ "email": email, "password": password })).await;
         answer.expect_problem(401, "invalid_credentials");
     }
+}
+
+/// A crowd that does not know the password keeps all hashing threads busy. Who asks for something else does not wait behind it.
+///
+/// Promise: R-24
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_logins_does_not_starve_others() {
+    let crowd = scale(200);
+    let service = start(TestDatabase::sqlite().await).await;
+    sign_up(&service, "ann").await.expect(201);
+    let begun = Instant::now();
+    let flood = async {
+        let attempts =
+            (0..crowd).map(|n| log_in_with(&service, if n % 2 == 0 { "ann" } else { "nobody" }, "wrong horse"));
+        (join_all(attempts).await, begun.elapsed())
+    };
+    let others = async {
+        let (client, mut slowest, mut answered) = (service.anonymous(), Duration::ZERO, 0);
+        while answered < crowd / 4 {
+            let asked = Instant::now();
+            client.get("/healthz").await.expect(200);
+            (slowest, answered) = (slowest.max(asked.elapsed()), answered + 1);
+        }
+        (slowest, begun.elapsed())
+    };
+    let ((answers, flooded), (slowest, asked)) = tokio::join!(flood, others);
+    for answer in &answers {
+        assert!(matches!(answer.status, 401 | 429 | 503), "{answer:?}");
+        assert_eq!(answer.status == 503, answer.json()["code"] == "busy", "{answer:?}");
+    }
+    let tried = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!(tried >= 20, "{tried} passwords were looked at");
+    assert!(asked < flooded, "{} answers took {asked:?}, as long as {tried} hashes: {flooded:?}", crowd / 4);
+    service.advance(Duration::from_secs(60));
+    log_in(&service, "ann").await;
+    println!(
+        "R-24 held: {crowd} logins at once, {tried} looked at, none failed; {} others answered meanwhile, the slowest in {:.0} % of the flood",
+        crowd / 4,
+        100.0 * slowest.as_secs_f64() / flooded.as_secs_f64()
+    );
 }

@@ -1,5 +1,6 @@
 //! Signing up, signing in and staying signed in, as a client sees it, on every database.
 
+mod canaries;
 mod log_in;
 mod passwords;
 mod refresh;

@@ -72,7 +72,7 @@ async fn a_failure_tells_where_to_look_and_nothing_of_the_inside() {
     service.anonymous().get("/widgets").await.expect(200);
 }
 
-/// Promise: A4, R-29
+/// Promise: A4, C15, R-29
 #[tokio::test]
 async fn all_fields_that_are_wrong_are_named_at_once() {
     let service = start().await;
