@@ -128,8 +128,21 @@ async fn a_transaction_within_joins(database: TestDatabase) {
     assert_eq!(count(&db).await, 0);
 }
 
-/// How many transactions other than this query's own are open on the server. SQLite has its one writer: it must be free again.
+/// How many transactions stay open on the server. What was under way when its caller left may take a moment to end on its own.
 async fn open_transactions(db: &Db) -> i64 {
+    let mut open = transactions_now(db).await;
+    for _ in 0..100 {
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        open = transactions_now(db).await;
+    }
+    open
+}
+
+/// How many transactions other than this query's own are open on the server. SQLite has its one writer: it must be free again.
+async fn transactions_now(db: &Db) -> i64 {
     let sql = match db.backend() {
         Backend::Sqlite => return 0,
         Backend::Postgres => {
