@@ -1,6 +1,7 @@
 //! SQLite in the process: one thread that writes and groups queued writes into one commit, and threads that read.
 //! A write is acknowledged after the commit that holds it; with `synchronous=FULL` that is after it reached the disk.
 
+pub(crate) mod copy;
 mod error;
 mod session;
 mod threads;
@@ -164,7 +165,7 @@ fn run_now<O: Operation>(operation: &O, connection: &mut rusqlite::Connection) -
     operation.run(&mut session).now_or_never().expect("an operation on SQLite waits for nothing")
 }
 
-fn path_of(url: &DatabaseUrl) -> Result<PathBuf, DbError> {
+pub(crate) fn path_of(url: &DatabaseUrl) -> Result<PathBuf, DbError> {
     let text = url.text.expose();
     let cure = "write sqlite:///./data/app.db for a path from the working directory, sqlite:////var/data/app.db for an absolute one";
     let path = text
