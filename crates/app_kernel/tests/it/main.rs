@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod backup;
 mod db;
 mod documents;
 mod support;

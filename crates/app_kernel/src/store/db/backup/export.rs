@@ -126,7 +126,8 @@ fn write_header(out: &mut impl Write, names: &[&str]) -> io::Result<()> {
 }
 
 pub(super) fn cant_write(path: &Path, cause: io::Error) -> Error {
-    let text = format!("the backup can't be written: {}: {cause}; is there room, and may this user write?", path.display());
+    let text =
+        format!("the backup can't be written: {}: {cause}; is there room, and may this user write?", path.display());
     match cause.kind() {
         io::ErrorKind::StorageFull => Error::unavailable(text).code("disk_full").status(507).cause(cause),
         _ => Error::unavailable(text).cause(cause),

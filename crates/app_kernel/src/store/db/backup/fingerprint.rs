@@ -65,9 +65,8 @@ async fn mysql(session: &mut Session<'_>) -> DbResult<Option<String>> {
                       CAST(COALESCE(SUM(update_time IS NOT NULL), 0) AS SIGNED) \
                FROM information_schema.tables WHERE table_schema = DATABASE()";
     session.batch("SET SESSION group_concat_max_len = 1000000").await?;
-    let read = |row: &crate::store::db::driver::RowRef<'_>| {
-        Ok((row.text(0)?.to_owned(), row.int(1)? != 0, row.int(2)? > 0))
-    };
+    let read =
+        |row: &crate::store::db::driver::RowRef<'_>| Ok((row.text(0)?.to_owned(), row.int(1)? != 0, row.int(2)? > 0));
     let answer = session.query(sql, &[], read).await?.pop();
     // Where no table has a time, the server was started since the last write and has forgotten; it can't tell.
     Ok(answer.filter(|(_, is_settled, remembers)| *is_settled && *remembers).map(|(times, ..)| times))

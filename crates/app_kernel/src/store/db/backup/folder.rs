@@ -200,7 +200,8 @@ impl Folder {
         let entries = self.entries()?;
         entries.iter().find(|entry| entry.name == name).cloned().ok_or_else(|| {
             let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-            let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
+            let there =
+                if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
             Error::not_found(format!("there is no backup `{name}` in {}; {there}", self.0.display()))
         })
     }
@@ -269,7 +270,8 @@ mod tests {
             let entry = Entry::parse(&name_of(form, &point), Path::new("x")).expect("a name");
             assert_eq!((entry.point(), entry.form), (point.as_str(), form));
         }
-        for other in ["csv_20260130_120000_a1b2c3d", "csv_2026013x_120000_a1b2c3d4", "native_20260130_120000_a1b2c3d4", ".lock"]
+        for other in
+            ["csv_20260130_120000_a1b2c3d", "csv_2026013x_120000_a1b2c3d4", "native_20260130_120000_a1b2c3d4", ".lock"]
         {
             assert_eq!(Entry::parse(other, Path::new("x")), None, "{other}");
         }

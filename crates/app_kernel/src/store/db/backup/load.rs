@@ -7,11 +7,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Progress;
 use super::catalogue::{SCRATCH, our_tables};
 use super::export::{Hashing, write_table};
 use super::manifest::{Manifest, TableManifest};
 use super::verify::TableReader;
-use super::Progress;
 use crate::base::error::{Error, Result};
 use crate::store::db::DbResult;
 use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table, quoted};
@@ -66,11 +66,8 @@ impl Load {
     async fn replace_in_transaction(&self, session: &mut Session<'_>, first: &str) -> DbResult<()> {
         let dialect = session.dialect();
         session.batch(first).await?;
-        let names: Vec<String> = our_tables(session, &self.declared)
-            .await?
-            .into_iter()
-            .map(|table| quoted(&table.name, dialect))
-            .collect();
+        let names: Vec<String> =
+            our_tables(session, &self.declared).await?.into_iter().map(|table| quoted(&table.name, dialect)).collect();
         for statement in drop_statements(&names, dialect.backend()) {
             session.batch(&statement).await?;
         }
@@ -105,12 +102,8 @@ impl Load {
             let definition = table.definition(dialect)?;
             let scratch = format!("{new}{i}");
             // Names of constraints belong to the whole database; the old tables have them still.
-            let bare = TableDef {
-                name: scratch.clone(),
-                foreign_keys: Vec::new(),
-                checks: Vec::new(),
-                ..definition.clone()
-            };
+            let bare =
+                TableDef { name: scratch.clone(), foreign_keys: Vec::new(), checks: Vec::new(), ..definition.clone() };
             let filled = self.fill_scratch(session, table, &bare, &scratch).await;
             if filled.is_err() {
                 let _leftovers_are_dropped_next_time = session.batch("ROLLBACK").await;

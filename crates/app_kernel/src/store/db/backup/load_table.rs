@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::Progress;
 use super::catalogue::our_tables;
 use super::load::{compare, fill};
 use super::manifest::TableManifest;
-use super::Progress;
 use crate::base::error::{Error, Result};
 use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
@@ -43,14 +43,19 @@ impl Operation for LoadTable {
 
 /// The backup's columns must be there and alike; a column that the backup lacks must do without a value.
 fn check_columns(backup: &TableManifest, now: Option<&TableManifest>) -> Result<()> {
-    let refuse = |problem: String| Err(Error::conflict(format!("{problem}; nothing was changed. Restore the whole backup instead")));
+    let refuse = |problem: String| {
+        Err(Error::conflict(format!("{problem}; nothing was changed. Restore the whole backup instead")))
+    };
     let Some(now) = now else {
         return refuse(format!("`{}` is in the backup and not in the database", backup.name));
     };
     for column in &backup.columns {
         let same = now.columns.iter().any(|other| other.name == column.name && other.ty == column.ty);
         if !same {
-            return refuse(format!("`{}.{}` is in the backup and not in the database as it is now", backup.name, column.name));
+            return refuse(format!(
+                "`{}.{}` is in the backup and not in the database as it is now",
+                backup.name, column.name
+            ));
         }
     }
     let is_new = |name: &String| backup.columns.iter().all(|column| column.name != *name);
@@ -87,7 +92,9 @@ impl LoadTable {
 
     async fn check_keys(&self, session: &mut Session<'_>, restoring: Vec<String>) -> DbResult<()> {
         let dangling = match session.dialect().backend() {
-            Backend::Sqlite => session.query("PRAGMA foreign_key_check", &[], |row| row.text(0).map(str::to_owned)).await?,
+            Backend::Sqlite => {
+                session.query("PRAGMA foreign_key_check", &[], |row| row.text(0).map(str::to_owned)).await?
+            }
             Backend::Postgres => {
                 for statement in restoring {
                     session.batch(&statement).await.map_err(|error| match error {
@@ -108,9 +115,8 @@ impl LoadTable {
         let mut dangling = Vec::new();
         for table in &self.tables {
             let name = [table.name.as_str().into(), table.name.as_str().into()];
-            let read = |row: &crate::store::db::driver::RowRef<'_>| {
-                Ok([0, 1, 2, 3].map(|i| row.text(i).map(str::to_owned)))
-            };
+            let read =
+                |row: &crate::store::db::driver::RowRef<'_>| Ok([0, 1, 2, 3].map(|i| row.text(i).map(str::to_owned)));
             for key in session.query(sql, &name, read).await? {
                 let [from, column, to, id] = key;
                 let (from, column, to, id) = (from?, column?, to?, id?);

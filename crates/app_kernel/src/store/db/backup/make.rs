@@ -67,8 +67,7 @@ impl Backups {
         let temporary = Temporary(folder.temporary());
         fs::create_dir(&temporary.0).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
         let driver = self.connect().await?;
-        let export =
-            Export { folder: temporary.0.clone(), declared: self.declared(), progress: self.progress.clone() };
+        let export = Export { folder: temporary.0.clone(), declared: self.declared(), progress: self.progress.clone() };
         let tables = driver.read(export).await;
         driver.close().await;
         let tables = tables?;
@@ -122,8 +121,9 @@ impl Backups {
     async fn fingerprint(&self) -> Option<String> {
         let ask = async {
             let files = match self.db.backend() {
-                Backend::Sqlite => native::sqlite_path(&self.url()?)
-                    .and_then(|path| of_files(&path, Clock::system().now().into())),
+                Backend::Sqlite => {
+                    native::sqlite_path(&self.url()?).and_then(|path| of_files(&path, Clock::system().now().into()))
+                }
                 Backend::Postgres | Backend::MySql => None,
             };
             let driver = self.connect().await?;

@@ -54,11 +54,7 @@ impl BackupOptions {
     /// What the configuration says for the service of this name.
     #[must_use]
     pub fn from_config(service: &str, config: &ServiceConfig) -> Self {
-        BackupOptions {
-            service: service.to_owned(),
-            folder: config.effective_backup_dir(),
-            keep: config.backup_keep,
-        }
+        BackupOptions { service: service.to_owned(), folder: config.effective_backup_dir(), keep: config.backup_keep }
     }
 }
 

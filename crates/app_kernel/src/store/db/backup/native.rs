@@ -158,9 +158,8 @@ mod postgres {
         drop(from);
         let read = reader.wait_with_output().or_internal("waiting for pg_restore")?;
         // Without COMMIT, psql ends its session at the end of its input, and the server undoes all.
-        let finished = fed.and_then(|()| {
-            if read.status.success() { io::Write::write_all(&mut into, b"COMMIT;\n") } else { Ok(()) }
-        });
+        let finished = fed
+            .and_then(|()| if read.status.success() { io::Write::write_all(&mut into, b"COMMIT;\n") } else { Ok(()) });
         drop(into);
         let output = psql.wait_with_output().or_internal("waiting for psql")?;
         if read.status.success() && finished.is_ok() && output.status.success() {
@@ -230,9 +229,11 @@ mod postgres {
 
         #[test]
         fn the_password_is_no_argument() {
-            let url = DatabaseUrl::parse(&Secret::new("postgres://ann:p%40ss@db:5433/app?sslmode=require")).expect("a URL");
+            let url =
+                DatabaseUrl::parse(&Secret::new("postgres://ann:p%40ss@db:5433/app?sslmode=require")).expect("a URL");
             let command = tool("pg_dump", &url);
-            let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+            let arguments: Vec<_> =
+                command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
             assert_eq!(arguments, ["--dbname=postgres://ann@db:5433/app?sslmode=require", "--no-password"]);
             let password = command.get_envs().find(|(name, _)| *name == "PGPASSWORD").and_then(|(_, value)| value);
             assert_eq!(password, Some(OsStr::new("p@ss")));

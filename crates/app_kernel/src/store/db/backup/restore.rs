@@ -115,7 +115,11 @@ impl Backups {
             .iter()
             .map(|(manifest, entry)| format!("{} ({})", entry.name, format_timestamp(manifest.created_at)))
             .collect();
-        let there = if there.is_empty() { "there are none at all".to_owned() } else { format!("there are {}", there.join(", ")) };
+        let there = if there.is_empty() {
+            "there are none at all".to_owned()
+        } else {
+            format!("there are {}", there.join(", "))
+        };
         Err(Error::not_found(format!("there is no restore point of {date} or earlier; {there}")))
     }
 

@@ -73,8 +73,8 @@ impl<'a> TableReader<'a> {
     pub(super) fn open(folder: &Path, table: &'a TableManifest) -> Result<Self> {
         let path = folder.join(table.file_name());
         let name = format!("{}/{}", folder.file_name().unwrap_or_default().to_string_lossy(), table.file_name());
-        let file =
-            File::open(&path).map_err(|cause| Error::invalid(format!("{name} is damaged: it can't be read: {cause}")))?;
+        let file = File::open(&path)
+            .map_err(|cause| Error::invalid(format!("{name} is damaged: it can't be read: {cause}")))?;
         let csv = Reader::new(BufReader::with_capacity(1 << 16, Hashing::new(file)));
         let columns = table.csv_columns();
         let types = columns.iter().map(|column| column.ty).collect();
