@@ -16,7 +16,7 @@ use crate::db::{Widget, widget};
 /// What a victim does: `backup`, or `restore` and a name; then where.
 const WORK: &str = "APP_KERNEL_TEST_VICTIM";
 const KILLS: u32 = 20;
-const ROWS: usize = 3_000;
+const ROWS: usize = 1_000;
 
 /// No test of its own: what a victim runs.
 #[tokio::test]

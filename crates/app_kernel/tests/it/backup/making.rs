@@ -12,6 +12,7 @@ use crate::db::{Widget, widget};
 on_every_database!(
     a_backup_has_a_name_a_manifest_and_every_row,
     one_snapshot_is_backed_up_whoever_writes_meanwhile,
+    a_backup_does_not_wait_for_a_transaction_that_is_open,
     a_start_backs_up_what_has_changed_and_nothing_else,
     only_so_many_are_kept_and_those_of_others_stay,
 );
@@ -37,6 +38,12 @@ async fn a_backup_has_a_name_a_manifest_and_every_row(database: TestDatabase) {
         super::names(&place.folder.path().join(&made.csv)),
         ["kernel_changes.csv", "kernel_migrations.csv", "manifest.json", "widgets.csv", "widgets_history.csv"]
     );
+    #[cfg(unix)]
+    for name in place.names() {
+        let metadata = std::fs::metadata(place.folder.path().join(&name)).expect("it is there");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        assert_eq!(mode & 0o077, 0, "{name} is for its owner only");
+    }
     for listed in place.backups.list().expect("a list") {
         let manifest = place.backups.verify(&listed.name).await.expect("a good one");
         let rows: Vec<_> = manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
@@ -68,6 +75,23 @@ async fn one_snapshot_is_backed_up_whoever_writes_meanwhile(database: TestDataba
     }
     stop.send(true).expect("the writer listens");
     assert!(writer.await.expect("no panic") > 0);
+    place.db.close().await;
+}
+
+async fn a_backup_does_not_wait_for_a_transaction_that_is_open(database: TestDatabase) {
+    let place = Place::new(&database, &[Widget::definition()]).await;
+    let made = place.db.transaction(async |tx| {
+        tx.save(widget("gear")).await?;
+        let started = std::time::Instant::now();
+        let made = place.backups.make().await?;
+        // Less than anybody waits for a lock.
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        Ok(made)
+    });
+    let made = made.await.expect("a backup");
+    let manifest = place.backups.verify(&made.csv).await.expect("a good one");
+    let widgets = manifest.tables.iter().find(|table| table.name == "widgets").map(|table| table.rows);
+    assert_eq!(widgets, Some(0), "what is not committed is not there");
     place.db.close().await;
 }
 

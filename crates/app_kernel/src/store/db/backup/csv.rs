@@ -71,7 +71,7 @@ impl<R: BufRead> Reader<R> {
         let is_quoted = self.input.fill_buf()?.first() == Some(&b'"');
         let mut bytes = Vec::new();
         if !is_quoted {
-            let end = self.until(&[b',', b'\n'], &mut bytes)?;
+            let end = self.until(b",\n", &mut bytes)?;
             if bytes.iter().any(|b| matches!(b, b'"' | b'\r')) {
                 return Err(malformed("has a quote or a carriage return outside of quotes"));
             }

@@ -1,6 +1,5 @@
 //! Our tables as CSV files, from one consistent snapshot. Rows go from the driver to the file one by one: memory does not grow with the data.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use ring::digest;
 
 use super::catalogue::our_tables;
 use super::csv::write_field;
+use super::folder::make_file;
 use super::manifest::{FileSum, TableManifest, hex};
 use super::{Progress, text};
 use crate::base::error::Error;
@@ -46,7 +46,7 @@ impl Export {
         let mut tables = our_tables(session, &self.declared).await?;
         for table in &mut tables {
             let path = self.folder.join(table.file_name());
-            let file = File::create_new(&path).map_err(|cause| cant_write(&path, cause))?;
+            let file = make_file(&path).map_err(|cause| cant_write(&path, cause))?;
             let mut out = Hashing::new(BufWriter::with_capacity(1 << 16, file));
             table.rows = write_table(session, table, &table.name, &mut out, &self.progress).await?;
             let (out, sum) = out.finish();

@@ -137,16 +137,11 @@ impl Folder {
         Ok(Lock { _file: file })
     }
 
-    /// Readable for its owner only: a backup holds everything.
     fn make(&self) -> Result<()> {
         if self.0.is_dir() {
             return Ok(());
         }
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.0).map_err(|cause| self.unusable(cause))
+        make_folder(&self.0, true).map_err(|cause| self.unusable(cause))
     }
 
     fn unusable(&self, cause: io::Error) -> Error {
@@ -240,10 +235,28 @@ impl Folder {
     }
 }
 
+/// Makes a folder for its owner only: a backup holds everything.
+pub(super) fn make_folder(path: &Path, with_parents: bool) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(with_parents);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Makes an empty file for its owner only.
+pub(super) fn make_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Writes a text that is on the disk when this returns.
 pub(super) fn write_synced(path: &Path, text: &str) -> Result<()> {
     let write = || {
-        let mut file = File::create_new(path)?;
+        let mut file = make_file(path)?;
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.sync_all()
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::catalogue::our_tables;
 use super::export::Export;
 use super::fingerprint::{Fingerprint, of_files};
-use super::folder::{Entry, Folder, MANIFEST, name_of, write_synced};
+use super::folder::{Entry, Folder, MANIFEST, make_file, make_folder, name_of, write_synced};
 use super::manifest::{Form, Manifest, Reason, TableManifest, schema_hash};
 use super::{Backups, native, prune, verify};
 use crate::base::clock::Clock;
@@ -65,7 +65,7 @@ impl Backups {
         let now = self.db.shared.clock.now();
         let backend = self.db.backend().as_str();
         let temporary = Temporary(folder.temporary());
-        fs::create_dir(&temporary.0).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
+        make_folder(&temporary.0, false).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
         let driver = self.connect().await?;
         let export = Export { folder: temporary.0.clone(), declared: self.declared(), progress: self.progress.clone() };
         let tables = driver.read(export).await;
@@ -86,6 +86,7 @@ impl Backups {
 
     async fn make_native(&self, folder: &Folder, point: &str, csv: &Manifest) -> Result<Option<String>> {
         let temporary = Temporary(folder.temporary());
+        make_file(&temporary.0).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
         let names = csv.tables.iter().map(|table| table.name.clone()).collect();
         let Some(()) = native::dump(&self.url()?, names, &temporary.0).await? else { return Ok(None) };
         let file = native::sum(&temporary.0)?;

@@ -68,7 +68,9 @@ pub struct Backups {
 
 /// Hears how far a backup or a restore is: a table's name, and how many of its rows are done.
 #[derive(Clone, Default)]
-pub struct Progress(Option<Arc<dyn Fn(&str, u64) + Send + Sync>>);
+pub struct Progress(Option<Arc<Hear>>);
+
+type Hear = dyn Fn(&str, u64) + Send + Sync;
 
 impl Progress {
     /// Calls `hear` now and then.
