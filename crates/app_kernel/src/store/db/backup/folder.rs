@@ -15,6 +15,8 @@ const TEMPORARY: &str = ".unfinished_";
 const LOCK: &str = ".lock";
 pub(super) const MANIFEST: &str = "manifest.json";
 const NATIVE_SUFFIX: &str = ".backup";
+/// The length of `20260130_120000`.
+const STAMP: usize = 15;
 const SIDECAR_SUFFIX: &str = ".json";
 
 /// A folder of backups.
@@ -112,6 +114,12 @@ pub(super) fn point_name(at: Timestamp, schema: &str) -> String {
     )
 }
 
+/// The moment that a name starts with, to the second.
+fn moment_of(stamp: &str) -> Option<Timestamp> {
+    let at = jiff::civil::DateTime::strptime("%Y%m%d_%H%M%S", stamp).ok()?;
+    Offset::UTC.to_timestamp(at).ok()
+}
+
 pub(super) fn name_of(form: Form, point: &str) -> String {
     match form {
         Form::Csv => format!("csv_{point}"),
@@ -201,16 +209,17 @@ impl Folder {
         })
     }
 
-    /// The first name from this moment on that nothing has yet.
-    pub(super) fn free_point(&self, mut at: Timestamp, schema: &str) -> String {
-        loop {
-            let point = point_name(at, schema);
-            let is_free = [Form::Csv, Form::Native].iter().all(|form| !self.0.join(name_of(*form, &point)).exists());
-            if is_free {
-                return point;
-            }
-            at += jiff::SignedDuration::from_secs(1);
+    /// The moment and name of a backup that is made now: later than all that are there, also after the clock was set back or within one second.
+    pub(super) fn next_point(&self, now: Timestamp, schema: &str) -> Result<(Timestamp, String)> {
+        let mut at = now;
+        let newest = self.entries()?.pop().map(|entry| entry.point()[..STAMP].to_owned());
+        while newest.as_deref().is_some_and(|newest| newest >= &point_name(at, schema)[..STAMP]) {
+            // In steps of a second, or at once where the newest is far ahead.
+            let ahead = newest.as_deref().and_then(moment_of).filter(|moment| *moment > at);
+            at = ahead.unwrap_or(at) + jiff::SignedDuration::from_secs(1);
         }
+        let point = point_name(at, schema);
+        Ok((at, point))
     }
 
     /// A path for something that has no name yet.
@@ -271,6 +280,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backup_is_later_than_all_that_are_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = Folder(folder.path().to_owned());
+        let now = "2026-01-30T12:00:00.5Z".parse().expect("a time");
+        let next = || folder.next_point(now, "a1b2c3d4").expect("a name");
+        assert_eq!(next(), (now, "20260130_120000_a1b2c3d4".to_owned()));
+        fs::create_dir(folder.0.join("csv_20260130_120000_ffffffff")).expect("a folder");
+        assert_eq!(next().1, "20260130_120001_a1b2c3d4");
+        fs::create_dir(folder.0.join("csv_20260301_000000_ffffffff")).expect("a folder");
+        assert_eq!(next(), ("2026-03-01T00:00:01Z".parse().expect("a time"), "20260301_000001_a1b2c3d4".to_owned()));
+    }
 
     /// Promise: D5
     #[test]

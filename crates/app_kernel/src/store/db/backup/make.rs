@@ -62,7 +62,6 @@ impl Backups {
     pub(super) async fn make_locked(&self, reason: Reason, spared: &[&str]) -> Result<Made> {
         let folder = self.folder();
         let fingerprint = self.fingerprint().await;
-        let now = self.db.shared.clock.now();
         let backend = self.db.backend().as_str();
         let temporary = Temporary(folder.temporary());
         make_folder(&temporary.0, false).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
@@ -71,7 +70,7 @@ impl Backups {
         let tables = driver.read(export).await;
         driver.close().await;
         let tables = tables?;
-        let point = folder.free_point(now, &schema_hash(&tables));
+        let (now, point) = folder.next_point(self.db.shared.clock.now(), &schema_hash(&tables))?;
         let service = &self.options.service;
         let manifest = Manifest::new(service, Form::Csv, backend, now, reason, fingerprint, tables, None);
         write_synced(&temporary.0.join(MANIFEST), &manifest.clone().sealed())?;

@@ -34,7 +34,7 @@ pub(super) fn of_column<'a>(
 
 /// The shortest digits that are read as the same number; zero has no sign.
 pub(super) fn of_float(x: f64) -> String {
-    serde_json::Number::from_f64(x + 0.0).map_or_else(|| x.to_string(), |number| number.to_string())
+    format!("{:?}", x + 0.0)
 }
 
 /// The value that a text stands for, ready to be bound. `None` where it stands for none of this type.
