@@ -147,6 +147,8 @@ install_missing() {
             redis) packages="$packages redis-server" ;;
         esac
     done
+    command -v curl >/dev/null || packages="$packages curl" # the README's session is run with it
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" # ./test openapi
     [ -n "$packages" ] && command -v apt-get >/dev/null || return 0
 
     local sudo=""

@@ -1,3 +1,103 @@
-//! The `app-kernel` tool.
+//! The `app-kernel` tool: looks at an environment before a service meets it.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use app_kernel::base::config::{ServiceConfig, VARIABLES, Variable, wants_no_colour};
+use app_kernel::base::error::{Error, Result};
+use app_kernel::service;
+use clap::{Parser, Subcommand};
+
+/// Looks at the environment of services built with app_kernel
+#[derive(Debug, Parser)]
+#[command(name = "app-kernel", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what a service would find here: what is on, what is off, what is wrong. Connects to DATABASE_URL, changes nothing
+    #[command(visible_alias = "doctor")]
+    Check,
+    /// List every environment variable with its present value; secrets are hidden
+    Variables,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Check => check(),
+        Command::Variables => {
+            say(&variables(VARIABLES, Variable::shown))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Ends with 1 where a service would not start.
+fn check() -> Result<ExitCode> {
+    let config = ServiceConfig::from_env()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let report = runtime.expect("the system lets a program wait").block_on(service::check(&config));
+    say(&report.table("a service here", std::io::stdout().is_terminal() && !wants_no_colour()))?;
+    for warning in &report.warnings {
+        eprintln!("Warning: {warning}");
+    }
+    for problem in &report.problems {
+        eprintln!("Error: {problem:?}");
+    }
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+}
+
+/// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::internal(format!("can't write to stdout: {cause}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The variables in columns; a default stands in parentheses.
+fn variables(all: &[Variable], shown: impl Fn(&Variable) -> Option<String>) -> String {
+    let rows: Vec<(&str, String, &str)> = all
+        .iter()
+        .map(|variable| {
+            let value = shown(variable).unwrap_or_else(|| format!("({})", variable.default));
+            (variable.name, value, variable.meaning)
+        })
+        .collect();
+    let names = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    let values = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0);
+    let line = |(name, value, meaning): &(&str, String, &str)| format!("{name:names$}  {value:values$}  {meaning}\n");
+    format!("In parentheses: what holds where a variable is not set.\n\n{}", rows.iter().map(line).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_stands_plain_and_defaults_in_parentheses() {
+        let variable = |name, default, meaning| Variable { name, default, meaning };
+        let all = [variable("PORT", "8000", "where"), variable("JWT_SECRET", "none", "signs")];
+        let text = variables(&all, |variable| (variable.name == "PORT").then(|| "81".to_owned()));
+        assert_eq!(
+            text,
+            "In parentheses: what holds where a variable is not set.\n\n\
+             PORT        81      where\n\
+             JWT_SECRET  (none)  signs\n"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

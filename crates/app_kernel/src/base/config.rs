@@ -25,6 +25,40 @@ pub struct Variable {
     pub meaning: &'static str,
 }
 
+impl Variable {
+    /// Its present value as people may see it: secrets are hidden, addresses come without credentials. None where it is not set.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        std::env::var(self.name).ok().filter(|value| !value.trim().is_empty()).map(|value| self.without_secrets(&value))
+    }
+
+    /// Goes by the name, so that a variable that is added later is hidden too.
+    fn without_secrets(&self, value: &str) -> String {
+        let value = value.trim();
+        if ["SECRET", "PASSWORD", "TOKEN", "_KEY"].iter().any(|word| self.name.contains(word)) {
+            "[secret]".to_owned()
+        } else if self.name.ends_with("_URL") && !value.starts_with("sqlite:") {
+            without_credentials(value)
+        } else {
+            value.to_owned()
+        }
+    }
+}
+
+/// An address without user, password and options; nothing of a text that is no address, because it may be anything.
+fn without_credentials(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return "[not an address]".to_owned() };
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let place = place.split('?').next().unwrap_or_default();
+    let host = place.split('/').next().unwrap_or_default();
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    if !port.bytes().all(|byte| byte.is_ascii_digit() || byte == b']') {
+        // A user and a password without the host behind them.
+        return format!("{scheme}://[not an address]");
+    }
+    format!("{scheme}://{place}")
+}
+
 /// Every variable that the kernel reads.
 pub const VARIABLES: &[Variable] = &[
     variable("APP_ENV", "development", "`production` refuses weak secrets and listens on all addresses"),
@@ -546,6 +580,26 @@ mod tests {
         assert!(refusal(&[production, ("JWT_SECRET", long), ("JWT_SECRET_PREVIOUS", "old")]).starts_with("JWT_SECRET"));
         assert!(config(&[production, ("DEBUG", "true")]).expect("no secret").jwt_secret.is_none());
         assert!(config(&[production]).expect("no secret").dev_defaults().jwt_secret.is_none());
+    }
+
+    /// Promise: R-32
+    #[test]
+    fn a_variable_is_shown_without_what_must_not_be_seen() {
+        let shown = |name: &'static str, value: &str| variable(name, "", "").without_secrets(value);
+        assert_eq!(shown("JWT_SECRET_PREVIOUS", "hunter2"), "[secret]");
+        assert_eq!(shown("PORT", " 8000 "), "8000");
+        assert_eq!(shown("DATABASE_URL", "sqlite:///./data/a@b.db"), "sqlite:///./data/a@b.db");
+        for (url, wanted) in [
+            ("postgres://ann:hunter2@h:5432/app?password=hunter2", "postgres://h:5432/app"),
+            ("postgres://ann:hun?ter2@h/app", "postgres://h/app"),
+            ("redis://:hunter2@localhost:6379", "redis://localhost:6379"),
+            ("postgres:///app?host=/run", "postgres:///app"),
+            ("postgres://u@[::1]/app", "postgres://[::1]/app"),
+            ("mysql://ann:hunter2", "mysql://[not an address]"),
+            ("hunter2", "[not an address]"),
+        ] {
+            assert_eq!(shown("DATABASE_URL", url), wanted);
+        }
     }
 
     /// Promise: T1

@@ -220,14 +220,26 @@ impl fmt::Display for Error {
     }
 }
 
-/// For people who debug: the message and the whole chain of causes.
+/// For people who debug: the message and the whole chain of causes, in one line, because that is what `fn main() -> Result<()>` prints
+/// when a service can't start.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
+        let mut text = self.to_string();
         let mut cause = StdError::source(self);
         while let Some(error) = cause {
-            write!(f, "\n  because: {error}")?;
+            let because = error.to_string();
+            // Some errors tell their cause themselves.
+            if !text.ends_with(&because) {
+                text.push_str("; because: ");
+                text.push_str(&because);
+            }
             cause = error.source();
+        }
+        for (i, line) in text.lines().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(line.trim())?;
         }
         Ok(())
     }
@@ -284,5 +296,15 @@ mod tests {
         let error = Error::internal("saving failed").cause("password=hunter2");
         assert!(!error.to_string().contains("hunter2"));
         assert!(format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_chain_of_causes_is_one_line() {
+        let cause = Error::invalid("syntax error\n  LINE 1: SELEC").cause("a typing mistake\n");
+        let error = Error::internal("saving failed").cause(cause);
+        assert_eq!(
+            format!("{error:?}"),
+            "saving failed; because: syntax error LINE 1: SELEC; because: a typing mistake"
+        );
     }
 }

@@ -4,13 +4,13 @@ use std::io::{IsTerminal as _, Write as _};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fact {
+pub struct Fact {
     /// What it is about.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Whether it is on.
-    pub(crate) is_on: bool,
+    pub is_on: bool,
     /// In what form it is on, or what would turn it on.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 impl Fact {
@@ -37,7 +37,8 @@ pub(crate) fn tell(service: &str, facts: &[Fact], to_a_person: bool) {
     }
 }
 
-fn table(service: &str, facts: &[Fact], colours: bool) -> String {
+/// The facts for people, in columns.
+pub(super) fn table(service: &str, facts: &[Fact], colours: bool) -> String {
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let width = facts.iter().map(|fact| fact.name.len()).max().unwrap_or(0);
     let mut text = format!("\n  {}\n\n", paint("1", service));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aide::axum::ApiRouter;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,8 +46,10 @@ pub struct Running {
 
 /// Opens the database, brings its schema up to date, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, entities, api } = service;
+    let Service { name, version, config, clock, entities, routes: add_routes } = service;
     config.check()?;
+    // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
+    let rules = Arc::new(EdgeRules::from_config(&config)?);
     let features = features(&config);
     let mut facts = vec![database_fact(&config)?];
     let db = open_database(&name, &config, &clock, &features, &entities).await?;
@@ -64,7 +67,9 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         }
     }
     let kernel = Kernel::new(config, clock, db);
-    let (mut routes, mut at_root, mut authenticate) = (api, aide::axum::ApiRouter::new(), None);
+    let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
+    let mut routes = openapi::without_conflicts(add_all)?;
+    let (mut at_root, mut authenticate) = (ApiRouter::new(), None);
     for feature in features {
         let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out } = (feature.mount)(&kernel)?;
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
@@ -73,15 +78,13 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         facts.push(feature.fact);
     }
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
-    facts.push(Fact::on("documents", "/docs, /openapi.json"));
-    facts.push(cors_fact(kernel.config()));
-    let rules = Arc::new(EdgeRules::from_config(kernel.config())?);
+    facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
     Ok(Started { kernel, router, edge, document, facts, name })
 }
 
 /// The database of a service, with the tables of its features and its own.
-async fn open_database(
+pub(super) async fn open_database(
     name: &str,
     config: &ServiceConfig,
     clock: &crate::base::clock::Clock,
@@ -107,7 +110,7 @@ pub(super) async fn open_for_command(service: &Service) -> Result<Db> {
     db.ok_or_else(|| Error::invalid("DATABASE_URL is not set; this command needs it. Example: sqlite:///./data/app.db"))
 }
 
-fn database_fact(config: &ServiceConfig) -> Result<Fact> {
+pub(super) fn database_fact(config: &ServiceConfig) -> Result<Fact> {
     let Some(url) = config.effective_database_url() else {
         return Ok(Fact::off("database", "DATABASE_URL is not set. Example: sqlite:///./data/app.db"));
     };
@@ -115,26 +118,33 @@ fn database_fact(config: &ServiceConfig) -> Result<Fact> {
     Ok(Fact::on("database", parsed.without_credentials()))
 }
 
-fn cors_fact(config: &ServiceConfig) -> Fact {
-    if config.cors_origins.iter().any(|origin| origin == "*") {
+pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
+    let cors = if config.cors_origins.iter().any(|origin| origin == "*") {
         Fact::on("cors", "any origin, without credentials; CORS_ORIGINS narrows it")
     } else {
         Fact::on("cors", config.cors_origins.join(", "))
+    };
+    let mut facts = vec![Fact::on("documents", "/docs, /openapi.json"), cors];
+    if config.redis_url.is_some() {
+        facts.push(Fact::off("redis", "REDIS_URL is set, but nothing uses it yet"));
     }
+    facts
 }
 
 /// What everybody should hear before the first request.
-fn warn_of_weak_secrets(config: &ServiceConfig) {
+pub(super) fn warnings(config: &ServiceConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
     if config.jwt_secret.is_some() && config.has_weak_secret() {
-        tracing::warn!(
+        warnings.push(format!(
             "JWT_SECRET is a development secret or shorter than {} bytes: anybody who guesses it can be anybody. \
              Set one made by `openssl rand -base64 48`",
             crate::base::config::SHORTEST_PRODUCTION_SECRET
-        );
+        ));
     }
     if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
-        tracing::warn!("JWT_SECRET is not set, so the auth routes are not mounted");
+        warnings.push("JWT_SECRET is not set, so the auth routes are not mounted".to_owned());
     }
+    warnings
 }
 
 impl Started {
@@ -164,16 +174,24 @@ impl Started {
     /// # Errors
     /// Where the address can't be had; names it.
     pub async fn serve(self) -> Result<Running> {
+        let listener = self.bind().await?;
+        self.serve_on(listener)
+    }
+
+    /// Takes the configured address, without serving yet.
+    pub(super) async fn bind(&self) -> Result<TcpListener> {
+        let address = SocketAddr::new(self.kernel.config().host, self.kernel.config().port);
+        TcpListener::bind(address).await.map_err(|cause| cannot_listen(address, &cause))
+    }
+
+    /// Serves whom the listener lets in.
+    pub(super) fn serve_on(self, listener: TcpListener) -> Result<Running> {
         let config = self.kernel.config();
-        let address = SocketAddr::new(config.host, config.port);
-        let listener = TcpListener::bind(address).await.map_err(|cause| {
-            Error::unavailable(format!(
-                "can't listen on {address}: {cause}; set HOST and PORT to an address that is free"
-            ))
-        })?;
         let address =
             listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
-        warn_of_weak_secrets(config);
+        for warning in warnings(config) {
+            tracing::warn!("{warning}");
+        }
         let (stop, mut stopped) = watch::channel(false);
         let limits = Limits::from(config);
         let kernel = self.kernel.clone();
@@ -186,6 +204,23 @@ impl Started {
         });
         Ok(Running { kernel, address, stop, served })
     }
+}
+
+fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let (variable, because, cure) = match cause.kind() {
+        ErrorKind::AddrInUse => {
+            ("PORT", "another program listens there".to_owned(), "stop it, or set PORT to a free port")
+        }
+        ErrorKind::AddrNotAvailable => {
+            ("HOST", "this machine does not have that address".to_owned(), "set HOST to one it has, such as 0.0.0.0")
+        }
+        ErrorKind::PermissionDenied => {
+            ("PORT", "this user may not".to_owned(), "set PORT to 1024 or more, or give the right to listen")
+        }
+        _ => ("HOST and PORT", cause.to_string(), "set them to an address that is free"),
+    };
+    Error::unavailable(format!("{variable}: can't listen on {address}: {because}; {cure}"))
 }
 
 impl Running {

@@ -50,7 +50,7 @@ pub fn init(config: &ServiceConfig) -> Result<LogGuard> {
 }
 
 /// Reads `LOG_LEVEL`. A word that is no level would silently mean a module of that name, so it is refused.
-fn filter(level: &str) -> Result<EnvFilter> {
+pub(super) fn filter(level: &str) -> Result<EnvFilter> {
     let refuse = || {
         Error::invalid(format!(
             "LOG_LEVEL is `{level}`; it must be error, warn, info, debug, trace or off, or a filter such as `info,app_kernel::store=debug`"
@@ -425,6 +425,21 @@ fn push_number(line: &mut String, number: impl fmt::Display) {
     let _ = write!(line, "{number}");
 }
 
+fn push_whole(line: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    line.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
 fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
     match style {
         Style::Json => push_json_text(line, text),
@@ -457,8 +472,27 @@ fn push_json_text(line: &mut String, text: &str) {
     line.push('"');
 }
 
+/// Whether nothing needs to be escaped, as in nearly all texts: eight bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // Sets a high bit where a byte is smaller; also above such a byte, which changes nothing here.
+    let any_below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_ne_bytes(*word);
+        let any = |byte: u8| any_below(word ^ (ONES * u64::from(byte)), 1);
+        found | any_below(word, 0x20) | any(b'"') | any(b'\\') | any(0x7f)
+    });
+    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
+    found & HIGH_BITS == 0 && !rest.iter().any(is_special)
+}
+
 /// RFC 8259, 7. Runs of plain characters are copied whole.
 fn push_json_escaped(line: &mut String, text: &str) {
+    if is_plain(text.as_bytes()) {
+        return line.push_str(text);
+    }
     let mut copied = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {
@@ -534,7 +568,7 @@ macro_rules! visits {
             }
 
             fn record_u64(&mut self, field: &Field, value: u64) {
-                self.field(field.name(), |line, _| push_number(line, value));
+                self.field(field.name(), |line, _| push_whole(line, value));
             }
 
             fn record_bool(&mut self, field: &Field, value: bool) {

@@ -1,5 +1,6 @@
 //! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
 
+mod check;
 mod facts;
 mod features;
 mod lifecycle;
@@ -16,6 +17,8 @@ use crate::base::error::Result;
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 
+pub use check::{Report, check};
+pub use facts::Fact;
 pub use lifecycle::{Running, Started};
 
 /// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.
@@ -38,8 +41,11 @@ pub struct Service {
     config: ServiceConfig,
     clock: Clock,
     entities: Vec<&'static EntityDef>,
-    api: ApiRouter<Kernel>,
+    routes: Vec<AddRoutes>,
 }
+
+/// One call of the builder that concerns routes. They are put together at start, when the kernel is there and a conflict can be an error.
+type AddRoutes = Box<dyn FnOnce(ApiRouter<Kernel>, &Kernel) -> ApiRouter<Kernel> + Send>;
 
 impl Service {
     /// A service of this name, without entities or routes of its own yet.
@@ -50,7 +56,7 @@ impl Service {
             config,
             clock: Clock::system(),
             entities: Vec::new(),
-            api: ApiRouter::new(),
+            routes: Vec::new(),
         }
     }
 
@@ -66,26 +72,62 @@ impl Service {
         self
     }
 
-    /// Answers a path, below the API prefix: `.route("/widgets", post(create).get(list))`. The OpenAPI document describes it from its types.
-    pub fn route(mut self, path: &str, methods: ApiMethodRouter<Kernel>) -> Self {
-        self.api = self.api.api_route(path, methods);
+    fn add(mut self, routes: impl FnOnce(ApiRouter<Kernel>, &Kernel) -> ApiRouter<Kernel> + Send + 'static) -> Self {
+        self.routes.push(Box::new(routes));
         self
+    }
+
+    /// Answers a path, below the API prefix: `.route("/widgets", post(create).get(list))`. The OpenAPI document describes it from its types.
+    pub fn route(self, path: &str, methods: ApiMethodRouter<Kernel>) -> Self {
+        let path = path.to_owned();
+        self.add(move |api, _| api.api_route(&path, methods))
     }
 
     /// Adds the routes of a module, documented ones and plain axum ones alike.
-    pub fn routes(mut self, routes: impl Into<ApiRouter<Kernel>>) -> Self {
-        self.api = self.api.merge(routes);
-        self
+    pub fn routes(self, routes: impl Into<ApiRouter<Kernel>>) -> Self {
+        let routes = routes.into();
+        self.add(move |api, _| api.merge(routes))
+    }
+
+    /// Adds routes that need the kernel to be made, such as those with a state of their own that holds it.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use app_kernel::prelude::*;
+    /// use axum::extract::{FromRef, State};
+    ///
+    /// #[derive(Clone, FromRef)]
+    /// struct Shop {
+    ///     kernel: Kernel, // so that handlers may take `Db` too
+    ///     motto: Arc<str>,
+    /// }
+    ///
+    /// async fn motto(State(motto): State<Arc<str>>, _db: Db) -> String {
+    ///     motto.to_string()
+    /// }
+    ///
+    /// fn main() -> Result<()> {
+    ///     Service::new("shop", ServiceConfig::from_env()?)
+    ///         .routes_with(|kernel| {
+    ///             let state = Shop { kernel, motto: "good and cheap".into() };
+    ///             ApiRouter::new().api_route("/motto", get(motto)).with_state(state)
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    pub fn routes_with<R: Into<ApiRouter<Kernel>>>(self, routes: impl FnOnce(Kernel) -> R + Send + 'static) -> Self {
+        self.add(move |api, kernel| api.merge(routes(kernel.clone())))
     }
 
     /// Adds the routes of a module below a path.
-    pub fn nest(mut self, path: &str, routes: impl Into<ApiRouter<Kernel>>) -> Self {
-        self.api = self.api.nest(path, routes.into());
-        self
+    pub fn nest(self, path: &str, routes: impl Into<ApiRouter<Kernel>>) -> Self {
+        let (path, routes) = (path.to_owned(), routes.into());
+        self.add(move |api, _| api.nest(&path, routes))
     }
 
     /// Wraps all routes added so far in a tower layer.
-    pub fn layer<L>(mut self, layer: L) -> Self
+    pub fn layer<L>(self, layer: L) -> Self
     where
         L: tower::Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
         L::Service: tower::Service<
@@ -98,8 +140,7 @@ impl Service {
             + Sync
             + 'static,
     {
-        self.api = self.api.layer(layer);
-        self
+        self.add(move |api, _| api.layer(layer))
     }
 
     /// Another source of the time, for tests.

@@ -1,6 +1,7 @@
 //! A small HTTP client for tests. Its answers fail the test with all there is to know.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,7 +20,7 @@ pub struct Client {
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// What was asked, for messages.
-    asked: String,
+    pub(super) asked: String,
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -100,7 +101,14 @@ impl Client {
     ///
     /// # Panics
     /// Where no answer comes.
-    pub async fn send(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
+    // Boxed: the future of a long test has many of these, and the compiler looks into all that lie within it.
+    pub fn send<'a>(
+        &'a self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Vec<u8>,
+    ) -> BoxFuture<'a, Answer> {
         let asked = format!("{method} {path}");
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(content_type) = content_type {
@@ -108,12 +116,14 @@ impl Client {
         }
         let mut request = request.body(Full::new(body.into())).expect("the test's request is one");
         request.headers_mut().extend(self.headers.clone());
-        let response =
-            self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"));
-        let (parts, body) = response.into_parts();
-        let body =
-            body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
-        Answer { asked, status: parts.status.as_u16(), headers: parts.headers, body }
+        Box::pin(async move {
+            let response =
+                self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"));
+            let (parts, body) = response.into_parts();
+            let body =
+                body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
+            Answer { asked, status: parts.status.as_u16(), headers: parts.headers, body }
+        })
     }
 }
 
@@ -126,6 +136,32 @@ impl Answer {
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{} was answered {}: {}", self.asked, self.status, self.text());
         self
+    }
+
+    /// Fails the test unless this is a problem document of this status and code, about this very request.
+    ///
+    /// # Panics
+    /// Where it is anything else; tells the body.
+    #[track_caller]
+    pub fn expect_problem(self, status: u16, code: &str) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
+        let problem = answer.json();
+        assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()), "{problem}");
+        assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"), "{problem}");
+        answer
+    }
+
+    /// The pointers of the fields that a problem document names, in its order.
+    ///
+    /// # Panics
+    /// Where the body is no JSON.
+    #[track_caller]
+    #[must_use]
+    pub fn wrong_fields(&self) -> Vec<String> {
+        let problem = self.json();
+        let errors = problem["errors"].as_array().into_iter().flatten();
+        errors.filter_map(|error| error["pointer"].as_str().map(str::to_owned)).collect()
     }
 
     /// The body as JSON.

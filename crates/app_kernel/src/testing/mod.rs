@@ -4,9 +4,11 @@
 pub mod client;
 pub mod databases;
 pub mod service;
+pub mod wire;
 
 pub use client::{Answer, Client};
 pub use databases::TestDatabase;
 pub use service::TestService;
+pub use wire::Wire;
 
 pub use crate::__on_every_database as on_every_database;

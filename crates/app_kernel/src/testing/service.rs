@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::client::Client;
 use super::databases::TestDatabase;
 use crate::base::clock::{Clock, Timestamp};
@@ -9,9 +11,13 @@ use crate::base::config::{LogFormat, ServiceConfig};
 use crate::base::secret::Secret;
 use crate::kernel::Kernel;
 use crate::service::{Running, Service};
+use crate::store::db::Db;
 
 /// The password that [`TestService::sign_up`] gives everybody.
 pub const PASSWORD: &str = "correct horse battery staple";
+
+/// What signs the access tokens of every service under test.
+pub const JWT_SECRET: &str = "a secret of the tests, long enough for all";
 
 /// A service under test. Stops when dropped.
 ///
@@ -44,20 +50,35 @@ impl TestService {
     /// # Panics
     /// Where it does not start.
     pub async fn start_on(database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
-        let clock =
-            Clock::manual(Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default());
+        let now = Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default();
+        Self::start_at(Clock::manual(now), database, build).await
+    }
+
+    /// Another process of the same service: on its database, by its clock, with nothing of its memory.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn beside(&self, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
+        Self::start_at(self.clock.clone(), self.database.clone(), build).await
+    }
+
+    async fn start_at(clock: Clock, database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
         let config = ServiceConfig {
             port: 0,
             database_url: Some(database.url().clone()),
-            jwt_secret: Some(Secret::new("a secret of the tests, long enough for all")),
+            jwt_secret: Some(Secret::new(JWT_SECRET)),
             allow_self_signup: true,
             shutdown_timeout: Duration::from_secs(5),
             log_format: Some(LogFormat::Json),
             ..ServiceConfig::default()
         };
         let service = build(config).clock(clock.clone());
-        let started = service.start().await.unwrap_or_else(|error| panic!("the service does not start: {error:?}"));
-        let running = started.serve().await.unwrap_or_else(|error| panic!("the service does not listen: {error:?}"));
+        // Boxed: a start is the deepest future there is, and the compiler looks into all that a test awaits.
+        let running: BoxFuture<'_, Running> = Box::pin(async {
+            let started = service.start().await.unwrap_or_else(|error| panic!("the service does not start: {error:?}"));
+            started.serve().await.unwrap_or_else(|error| panic!("the service does not listen: {error:?}"))
+        });
+        let running = running.await;
         TestService { running: Some(running), clock, database }
     }
 
@@ -75,6 +96,21 @@ impl TestService {
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         self.running().kernel()
+    }
+
+    /// The store, on behalf of the service itself.
+    ///
+    /// # Panics
+    /// Where the service was started without one.
+    #[must_use]
+    pub fn db(&self) -> Db {
+        self.kernel().db().expect("the service has a database")
+    }
+
+    /// The time as the service has it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Its database.

@@ -2,8 +2,6 @@
 //!
 //! What is copied from the sources can be copied again: `UPDATE_DOCUMENTS=1 ./test -- --test it documents`.
 
-use std::sync::Mutex;
-
 use app_kernel::base::config::VARIABLES;
 
 use crate::support::repository;
@@ -16,6 +14,13 @@ const QUICK_START: &str = "examples/quickstart/src/main.rs";
 fn the_quick_start_in_the_readme_is_the_example_that_runs() {
     let example = repository::read(QUICK_START);
     keep(README, "```rust\n", "```\n", &example);
+}
+
+#[test]
+fn the_example_of_a_test_in_the_readme_is_one_that_runs() {
+    let file = repository::read("crates/app_kernel/tests/it/example.rs");
+    let test = &file[file.find("#[tokio::test]").expect("it has a test")..];
+    keep(README, "<!-- example of a test -->\n\n```rust\n", "```\n", test);
 }
 
 /// Promise: T3
@@ -99,9 +104,6 @@ fn every_promise_that_a_test_names_is_in_the_table() {
 
 /// The text between the first `start` and the `end` after it must be `wanted`; with UPDATE_DOCUMENTS it is made so.
 fn keep(document: &str, start: &str, end: &str, wanted: &str) {
-    // One at a time: two parts of the same document may be copied at once.
-    static WRITING: Mutex<()> = Mutex::new(());
-    let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let text = repository::read(document);
     let from = text.find(start).map(|at| at + start.len());
     let from = from.unwrap_or_else(|| panic!("{document} has no `{}`", start.trim()));
@@ -112,8 +114,7 @@ fn keep(document: &str, start: &str, end: &str, wanted: &str) {
         return;
     }
     if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
-        let updated = format!("{}{wanted}{}", &text[..from], &text[from + length..]);
-        std::fs::write(repository::root().join(document), updated).expect("the document can be written");
+        repository::replace(document, &format!("{start}{found}{end}"), &format!("{start}{wanted}{end}"));
         return;
     }
     let differs = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);

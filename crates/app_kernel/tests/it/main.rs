@@ -2,7 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod auth;
 mod backup;
+mod bad_input;
+mod chaos;
 mod db;
 mod documents;
+mod example;
+mod journey;
+mod service;
+mod startup;
 mod support;
+mod web;

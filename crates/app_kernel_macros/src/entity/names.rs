@@ -76,8 +76,12 @@ pub(super) fn table_problem(name: &str, of_kernel: bool) -> Option<String> {
     if lower.ends_with("_history") {
         return Some(format!("`{name}` ends in `_history`, as the tables of versions do; choose another name"));
     }
-    if lower.starts_with("sqlite_") {
-        return Some(format!("`{name}` starts with `sqlite_`, which SQLite keeps for itself; choose another name"));
+    for (start, keeper) in [("sqlite_", "SQLite"), ("pg_", "PostgreSQL")] {
+        if lower.starts_with(start) {
+            return Some(format!(
+                "`{name}` starts with `{start}`, which {keeper} keeps for itself; choose another name"
+            ));
+        }
     }
     (lower.starts_with("kernel_") && !of_kernel)
         .then(|| format!("`{name}` starts with `kernel_`, as the kernel's own tables do; choose another name"))

@@ -196,6 +196,10 @@ fn names_are_checked_before_a_database_sees_them() {
         ),
         ("#[entity(kernel, table = \"kernel_users\")] struct Widget { a: String }", &[]),
         (
+            "#[entity(table = \"pg_class\")] struct Widget { a: String }",
+            &["struct `Widget`: `pg_class` starts with `pg_`, which PostgreSQL keeps for itself; choose another name"],
+        ),
+        (
             "#[entity(table = \"widget_history\")] struct Widget { a: String }",
             &[
                 "struct `Widget`: `widget_history` ends in `_history`, as the tables of versions do; choose another name",

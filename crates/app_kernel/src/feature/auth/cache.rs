@@ -91,22 +91,22 @@ impl Identities {
     }
 }
 
-/// When this process exchanged which refresh tokens, by the token's hash.
+/// When this process answered which exchanges of refresh tokens, by the token's hash.
 #[derive(Default)]
 pub(crate) struct Exchanges(Mutex<HashMap<String, Instant>>);
 
 impl Exchanges {
-    pub(crate) fn remember(&self, token_hash: String) {
-        let now = Instant::now();
+    /// `answered` may lie ahead: the answer does not leave before it.
+    pub(crate) fn remember(&self, token_hash: String, answered: Instant) {
         let mut exchanges = lock(&self.0);
         if exchanges.len() >= MOST_EXCHANGES {
-            exchanges.retain(|_, exchanged| now.duration_since(*exchanged) < EXCHANGE_REMEMBERED);
+            exchanges.retain(|_, earlier| answered.saturating_duration_since(*earlier) < EXCHANGE_REMEMBERED);
             if exchanges.len() >= MOST_EXCHANGES {
                 // What is forgotten is judged by the time in the database instead.
                 exchanges.clear();
             }
         }
-        exchanges.insert(token_hash, now);
+        exchanges.insert(token_hash, answered);
     }
 
     pub(crate) fn when(&self, token_hash: &str) -> Option<Instant> {
@@ -169,7 +169,7 @@ mod tests {
         let (identities, exchanges) = (Identities::new(), Exchanges::default());
         for n in 0..SHARDS * MOST_IN_SHARD * 2 {
             identities.put(identities.ticket(), &n.to_string(), ann());
-            exchanges.remember(n.to_string());
+            exchanges.remember(n.to_string(), Instant::now());
         }
         assert!(identities.shards.iter().all(|shard| lock(shard).len() <= MOST_IN_SHARD));
         assert!(lock(&exchanges.0).len() <= MOST_EXCHANGES);

@@ -11,14 +11,14 @@ use jiff::SignedDuration;
 
 use super::extract::{Identity, Rejection, UserIdentity};
 use super::limits::Origin;
-use super::model::{EmailAddress, Replay, Role};
+use super::model::{ANSWER_WAITS, EmailAddress, Replay, Role};
 use super::password::{LONGEST, Verdict};
 use super::store::{self, Session, User};
 use super::token::{RefreshToken, TokenError};
 use super::{Auth, OnSignUp, SignedUp};
 use crate::base::caller::Caller;
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind, OrNotFound, Result};
 use crate::base::id::new_id;
 use crate::base::secret::{Secret, constant_time_eq, token_hash};
 use crate::store::db::Db;
@@ -198,7 +198,9 @@ impl Auth {
         session.expires_at = now + REFRESH_LIFE;
         match db.save(session).if_version(version).await {
             Ok(session) => {
-                self.exchanges.remember(hash);
+                let answered = Instant::now() + ANSWER_WAITS;
+                self.exchanges.remember(hash, answered);
+                tokio::time::sleep_until(answered.into()).await;
                 Ok(self.tokens(&session.user_id, &session.id, refresh))
             }
             // Somebody else was first, while this one was under way.
@@ -221,7 +223,7 @@ impl Auth {
             session.previous_hash.as_ref().is_some_and(|previous| constant_time_eq(previous.expose(), hash));
         let replay = Replay {
             arrived: visit.arrived,
-            exchanged_here: self.exchanges.when(hash),
+            answered_here: self.exchanges.when(hash),
             rotated_at: session.rotated_at,
             now: self.clock.now(),
         };
@@ -250,6 +252,25 @@ impl Auth {
             return Err(bad_refresh_token());
         }
         self.end_session(&session.id).await
+    }
+
+    /// Where somebody is signed in.
+    pub(super) async fn sessions(&self, who: &UserIdentity) -> Result<Vec<Saved<Session>>> {
+        store::living_sessions(&self.db, &self.user(&who.id).await?, self.clock.now()).await
+    }
+
+    /// Ends one session of somebody; that of another is as if it were not there.
+    pub(super) async fn end_session_by_id(&self, who: &UserIdentity, session_id: &str) -> Result<()> {
+        let session = self.sessions(who).await?.into_iter().find(|session| session.id == session_id);
+        self.end_session(&session.or_not_found("session")?.id).await
+    }
+
+    /// Ends all sessions of somebody, this one too.
+    pub(super) async fn end_all_sessions(&self, visit: &Visit, who: &UserIdentity) -> Result<()> {
+        let (db, now) = (self.db.with_caller(visit.caller.clone()), self.clock.now());
+        let ended = db.transaction(async |tx| store::revoke_all(&tx, &who.id, now).await).await;
+        self.identities.forget_user(&who.id);
+        ended
     }
 
     /// Gives somebody a new password and ends all their other sessions.

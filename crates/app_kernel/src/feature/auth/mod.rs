@@ -8,13 +8,11 @@
 //! - An access token is as good as its session: logout, a password change and deactivation end it at once in this process, and within a
 //!   second in all others.
 //! - Known and unknown addresses are answered alike, in words and in time. So are people who may not sign in.
-//! - Wrong passwords, sign-ups and refreshes are limited, always; see [`limits`].
+//! - Wrong passwords, sign-ups and refreshes are limited, always; see `limits.rs`.
 
 mod cache;
 mod extract;
 mod flows;
-#[cfg(test)]
-mod http_tests;
 mod limits;
 mod model;
 mod password;

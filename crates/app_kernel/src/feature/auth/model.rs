@@ -1,6 +1,6 @@
 //! What auth decides without looking anything up: which addresses there are, and what a refresh token is good for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -64,8 +64,8 @@ fn is_out_of_place(c: char) -> bool {
 pub(crate) struct Replay {
     /// When the request that carries it arrived.
     pub(crate) arrived: Instant,
-    /// When this process exchanged the token, if it did so lately.
-    pub(crate) exchanged_here: Option<Instant>,
+    /// When this process answered the exchange of the token, if it did so lately. May lie ahead.
+    pub(crate) answered_here: Option<Instant>,
     /// When any process last exchanged a token of this session.
     pub(crate) rotated_at: Option<Timestamp>,
     /// The time now.
@@ -76,12 +76,16 @@ pub(crate) struct Replay {
 /// way within this process, are inside it.
 const SIMULTANEOUS: SignedDuration = SignedDuration::from_secs(2);
 
+/// How long the answer to an exchange waits. Requests that were sent at the same time may take as long to be read as connections take to be
+/// accepted, and are not taken for a theft; and nobody who has seen the answer can be earlier.
+pub(crate) const ANSWER_WAITS: Duration = Duration::from_millis(100);
+
 impl Replay {
-    /// Whether the request was under way already when the token was exchanged: two tabs of one browser. It gets nothing, but the session
+    /// Whether the request was under way already when the exchange was answered: two tabs of one browser. It gets nothing, but the session
     /// lives. Else somebody kept the token and used it twice, and nobody can tell who of the two is the owner.
     pub(crate) fn is_simultaneous(self) -> bool {
-        match (self.exchanged_here, self.rotated_at) {
-            (Some(exchanged), _) => self.arrived <= exchanged,
+        match (self.answered_here, self.rotated_at) {
+            (Some(answered), _) => self.arrived <= answered,
             (None, Some(rotated_at)) => self.now.duration_since(rotated_at) < SIMULTANEOUS,
             (None, None) => false,
         }
@@ -90,8 +94,6 @@ impl Replay {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Promise: F1
@@ -135,22 +137,22 @@ mod tests {
 
     /// Promise: R-23
     #[test]
-    fn a_replay_is_forgiven_only_if_it_was_under_way_when_the_token_was_exchanged() {
-        let exchanged = Instant::now() + Duration::from_secs(60);
-        let (before, after) = (exchanged - Duration::from_millis(1), exchanged + Duration::from_millis(1));
+    fn a_replay_is_forgiven_only_if_it_was_under_way_when_the_exchange_was_answered() {
+        let answered = Instant::now() + Duration::from_secs(60);
+        let (before, after) = (answered - Duration::from_millis(1), answered + Duration::from_millis(1));
         let now: Timestamp = "2026-01-30T12:00:00Z".parse().expect("a time");
         let secs_ago = |secs| Some(now - SignedDuration::from_secs(secs));
-        for (arrived, exchanged_here, rotated_at, forgiven) in [
-            (before, Some(exchanged), secs_ago(0), true),
-            (exchanged, Some(exchanged), secs_ago(0), true),
-            (after, Some(exchanged), secs_ago(0), false),
-            (before, Some(exchanged), secs_ago(60), true),
+        for (arrived, answered_here, rotated_at, forgiven) in [
+            (before, Some(answered), secs_ago(0), true),
+            (answered, Some(answered), secs_ago(0), true),
+            (after, Some(answered), secs_ago(0), false),
+            (before, Some(answered), secs_ago(60), true),
             (after, None, secs_ago(1), true),
             (after, None, secs_ago(2), false),
             (after, None, secs_ago(-1), true),
             (after, None, None, false),
         ] {
-            let replay = Replay { arrived, exchanged_here, rotated_at, now };
+            let replay = Replay { arrived, answered_here, rotated_at, now };
             assert_eq!(replay.is_simultaneous(), forgiven, "{replay:?}");
         }
     }

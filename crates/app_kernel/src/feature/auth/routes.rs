@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use aide::OperationInput;
 use aide::axum::ApiRouter;
-use aide::axum::routing::{get_with, post_with};
+use aide::axum::routing::{delete_with, get_with, post_with};
 use aide::generate::GenContext;
 use aide::openapi::{Operation, ReferenceOr};
 use aide::transform::TransformOperation;
@@ -21,14 +21,14 @@ use super::extract::CurrentUser;
 use super::flows::{SignUp, Tokens, Visit, user_agent};
 use super::limits;
 use super::model::Role;
-use super::store::User;
+use super::store::{Session, User};
 use crate::base::caller::Caller;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::edge::{Arrived, ClientAddress};
-use crate::web::extract::{Form, Json};
+use crate::web::extract::{Form, Json, Path};
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
@@ -43,11 +43,23 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
             "/auth/refresh",
             post_with(refresh, says("Get new tokens", "A refresh token is good for one exchange. Used twice, it ends its session.")),
         )
-        .api_route("/auth/logout", post_with(logout, says("Log out", "Ends the session of the access token, or of the refresh token in the body.")))
+        .api_route("/auth/logout", post_with(logout, |operation| without_need_of_a_body(says(
+            "Log out",
+            "Ends the session of the access token, or of the refresh token in the body.",
+        )(operation))))
         .api_route("/auth/me", get_with(me, says("Who am I?", "The signed-in user.")))
         .api_route(
             "/auth/change-password",
             post_with(change_password, says("Change the password", "Ends all other sessions of the user; the present one goes on.")),
+        )
+        .api_route(
+            "/auth/sessions",
+            get_with(list_sessions, says("Where am I signed in?", "The living sessions, the last used first."))
+                .delete_with(end_all_sessions, says("Log out everywhere", "Ends all sessions of the user, this one too.")),
+        )
+        .api_route(
+            "/auth/sessions/{id}",
+            delete_with(end_one_session, says("Log out one device", "Ends one session of the user.")),
         )
         .with_state(auth)
 }
@@ -59,16 +71,27 @@ fn says(
     move |operation| operation.summary(summary).description(description)
 }
 
+/// aide describes `Option<Json<T>>` as it does `Json<T>`.
+fn without_need_of_a_body(mut operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    if let Some(ReferenceOr::Item(body)) = &mut operation.inner_mut().request_body {
+        body.required = false;
+    }
+    operation
+}
+
 /// Who signs up.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
     /// An e-mail address. Case does not matter.
+    #[schemars(email, length(max = 254))]
     email: String,
     /// 8 to 256 characters.
+    #[schemars(length(min = 8, max = 256))]
     password: String,
     /// What they want to be called.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     name: Option<String>,
     /// The token of an invitation to a workspace.
     #[serde(default)]
@@ -213,6 +236,7 @@ async fn me(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Result<Json<Use
 struct ChangePassword {
     current_password: String,
     /// 8 to 256 characters.
+    #[schemars(length(min = 8, max = 256))]
     new_password: String,
 }
 
@@ -223,6 +247,57 @@ async fn change_password(
     Json(body): Json<ChangePassword>,
 ) -> Result<NoContent> {
     auth.change_password(&visit, &user, body.current_password, body.new_password).await?;
+    Ok(NoContent)
+}
+
+/// One sign-in on one device.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+struct SessionView {
+    id: String,
+    /// The program that signed in, as it calls itself.
+    user_agent: Option<String>,
+    /// The address it signed in from.
+    address: Option<String>,
+    #[serde(with = "iso")]
+    #[schemars(with = "Timestamp")]
+    created_at: Timestamp,
+    /// When its refresh token was last exchanged.
+    #[serde(with = "iso")]
+    #[schemars(with = "Timestamp")]
+    last_used_at: Timestamp,
+    /// Until when its refresh token can be exchanged.
+    #[serde(with = "iso")]
+    #[schemars(with = "Timestamp")]
+    expires_at: Timestamp,
+    /// Whether it is the one that asks.
+    is_current: bool,
+}
+
+async fn list_sessions(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Result<Json<Vec<SessionView>>> {
+    let view = |session: Saved<Session>| SessionView {
+        is_current: session.id == user.session_id(),
+        id: session.id,
+        user_agent: session.entity.user_agent,
+        address: session.entity.address,
+        created_at: session.created_at,
+        last_used_at: session.entity.last_used_at,
+        expires_at: session.entity.expires_at,
+    };
+    Ok(Json(auth.sessions(&user).await?.into_iter().map(view).collect()))
+}
+
+async fn end_all_sessions(State(auth): State<Arc<Auth>>, visit: Visit, user: CurrentUser) -> Result<NoContent> {
+    auth.end_all_sessions(&visit, &user).await?;
+    Ok(NoContent)
+}
+
+async fn end_one_session(
+    State(auth): State<Arc<Auth>>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+) -> Result<NoContent> {
+    auth.end_session_by_id(&user, &id).await?;
     Ok(NoContent)
 }
 

@@ -1,7 +1,7 @@
 //! The tables of auth, and the questions asked of them.
 
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, OrNotFound as _, Result};
+use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 use crate::store::db::Db;
 use crate::store::db::entity::{Entity, EntityDef};
@@ -91,12 +91,22 @@ pub(crate) async fn session_and_user(
     session_id: &str,
     user_id: &str,
 ) -> Result<Option<(Saved<Session>, Saved<User>)>> {
-    let (session, user) = futures_util::try_join!(get::<Session>(db, session_id), get::<User>(db, user_id))?;
+    let (session, user) = tokio::try_join!(get::<Session>(db, session_id), get::<User>(db, user_id))?;
     Ok(session.zip(user))
 }
 
 async fn get<T: Entity>(db: &Db, id: &str) -> Result<Option<Saved<T>>> {
     db.get::<T>(id).await
+}
+
+/// How many sessions are told at most: who has more may end all.
+const MOST_SESSIONS: u32 = 1000;
+
+/// The sessions of a user that still live, the last used first.
+pub(crate) async fn living_sessions(db: &Db, user: &Saved<User>, now: Timestamp) -> Result<Vec<Saved<Session>>> {
+    let clause = "[user_id] = ? AND [epoch] = ? AND [revoked_at] IS NULL AND [expires_at] > ?";
+    let living = db.find::<Session>(clause, (user.id.as_str(), user.session_epoch, now));
+    living.order_by("[last_used_at] DESC").limit(MOST_SESSIONS).await
 }
 
 /// Ends a session, if it lives.
@@ -110,6 +120,14 @@ pub(crate) async fn revoke_others(db: &Db, user_id: &str, kept: &str, now: Times
     let sql = "UPDATE [kernel_sessions] SET [revoked_at] = ?, [updated_at] = ?, [version] = [version] + 1 \
         WHERE [user_id] = ? AND [id] <> ? AND [revoked_at] IS NULL";
     db.execute(sql, (now, now, user_id, kept)).await.map(drop)
+}
+
+/// Ends all sessions of a user, also those that begin at this moment.
+pub(crate) async fn revoke_all(tx: &Db, user_id: &str, now: Timestamp) -> Result<()> {
+    let Some(mut user) = tx.get::<User>(user_id).await? else { return Ok(()) };
+    user.session_epoch += 1;
+    tx.save(user).await?;
+    revoke_others(tx, user_id, "", now).await
 }
 
 /// Lets a session go on under the user's new number.
@@ -136,11 +154,51 @@ pub(crate) async fn demote(db: &Db, email: &str) -> Result<Saved<User>> {
 
 async fn set_role(db: &Db, email: &str, role: Role) -> Result<Saved<User>> {
     let address = EmailAddress::parse(email).map_err(|problem| Error::invalid(format!("the address {problem}")))?;
-    let mut user = user_of_address(db, &address).await?.or_not_found("user")?;
+    let mut user = user_of_address(db, &address)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("there is no user with the address {email}")))?;
     if user.role != role {
         let version = user.version;
         user.role = role;
         user = db.save(user).if_version(version).await?;
     }
     Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::db::DbOptions;
+    use crate::testing::{TestDatabase, on_every_database};
+
+    on_every_database!(only_promotion_makes_an_admin);
+
+    /// Promise: F5
+    async fn only_promotion_makes_an_admin(database: TestDatabase) {
+        let db = Db::open(database.url(), &entities(), DbOptions::default()).await.expect("a database");
+        db.migrate().await.expect("the tables");
+        let ann = User {
+            email: "Ann@example.com".to_owned(),
+            email_key: "ann@example.com".to_owned(),
+            name: None,
+            password_hash: None,
+            role: Role::User,
+            is_active: true,
+            email_verified_at: None,
+            password_changed_at: None,
+            session_epoch: 0,
+            personal_workspace_id: None,
+        };
+        db.save(ann).await.expect("saved");
+        let ann = EmailAddress::parse("ann@example.com").expect("an address");
+        let role = async || user_of_address(&db, &ann).await.expect("a read").expect("a user").role;
+        assert_eq!(role().await, Role::User);
+        assert_eq!(promote(&db, " ANN@example.com ").await.expect("a user").role, Role::Admin);
+        assert_eq!(promote(&db, "ann@example.com").await.expect("a user").version, 2, "it is one already");
+        assert_eq!(role().await, Role::Admin);
+        demote(&db, "ann@example.com").await.expect("a user");
+        assert_eq!(role().await, Role::User);
+        assert_eq!(promote(&db, "bob@example.com").await.expect_err("nobody").http_status(), 404);
+        assert_eq!(promote(&db, "bob").await.expect_err("no address").http_status(), 400);
+    }
 }

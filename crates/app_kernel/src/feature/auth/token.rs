@@ -8,6 +8,11 @@
 //! A **refresh token** is `rt_<session>_<43 characters>`: sixteen random bytes and the first sixteen of their HMAC, in base64. Only
 //! its SHA-256 is stored. The HMAC proves that a token which is not the present one was a former one, of any age, and not a guess.
 
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
@@ -31,6 +36,12 @@ const ACCESS: &str = "access";
 const REFRESH_PREFIX: &str = "rt_";
 /// Half of a refresh token's secret is random, half is the proof that we made it.
 const REFRESH_HALF: usize = 16;
+/// The signature of an access token in base64url.
+const SIGNATURE_LENGTH: usize = 43;
+/// Threads that ask about different tokens seldom meet at one lock.
+const SHARDS: usize = 16;
+/// Tokens that one shard remembers: some 500 bytes each, so 8 MiB at most.
+const MOST_IN_SHARD: usize = 1024;
 
 /// Why an access token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +75,7 @@ pub(crate) struct Keys {
     keys: Vec<KeyPair>,
     access_secs: i64,
     clock: Clock,
+    verified: Verified,
 }
 
 /// One secret's keys: one for each kind of token, so that a signature of one kind is never good for the other.
@@ -90,7 +102,8 @@ impl Keys {
             Error::invalid("JWT_SECRET is not set; auth needs it. Make one with `openssl rand -base64 48`")
         })?;
         let keys = std::iter::once(current).chain(&config.jwt_secret_previous).map(KeyPair::new).collect();
-        Ok(Keys { keys, access_secs: i64::from(config.jwt_expiry_hours) * 3600, clock })
+        let access_secs = i64::from(config.jwt_expiry_hours) * 3600;
+        Ok(Keys { keys, access_secs, clock, verified: Verified::default() })
     }
 
     /// How long an access token lives, in seconds.
@@ -115,7 +128,14 @@ impl Keys {
 
     /// What an access token says, if it is ours and not over.
     pub(crate) fn verify_access(&self, token: &str) -> Result<AccessToken, TokenError> {
-        let (claims, expires_at) = self.verified_claims(token).ok_or(TokenError::Invalid)?;
+        let (claims, expires_at) = match self.verified.get(token) {
+            Some(known) => known,
+            None => {
+                let verified = self.verified_claims(token).ok_or(TokenError::Invalid)?;
+                self.verified.put(token, verified.clone());
+                verified
+            }
+        };
         if self.clock.now() >= expires_at { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
@@ -158,9 +178,52 @@ impl Keys {
         let (random, proof) = token.secret.split_at(REFRESH_HALF);
         self.keys.iter().any(|pair| {
             let tag = refresh_tag(&pair.refresh, token.session_id, random);
-            let differ = tag.as_ref().iter().zip(proof).fold(0, |seen, (a, b)| seen | (a ^ b));
-            std::hint::black_box(differ) == 0
+            are_equal(&tag.as_ref()[..REFRESH_HALF], proof)
         })
+    }
+}
+
+/// Compares in a time that tells nothing of where two texts differ.
+fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    let differ = a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(differ) == 0
+}
+
+/// Tokens whose signature was right: it is so for ever, since keys only change with the process. Whether a token is over, and whether its
+/// session still lives, is asked each time. Bounded, and only tokens of our own get in.
+#[derive(Default)]
+struct Verified {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<u64, Known>>; SHARDS],
+}
+
+struct Known {
+    token: Box<str>,
+    claims: (AccessToken, Timestamp),
+}
+
+impl Verified {
+    fn get(&self, token: &str) -> Option<(AccessToken, Timestamp)> {
+        let (hash, shard) = self.shard(token);
+        let known = shard.get(&hash)?;
+        are_equal(known.token.as_bytes(), token.as_bytes()).then(|| known.claims.clone())
+    }
+
+    fn put(&self, token: &str, claims: (AccessToken, Timestamp)) {
+        let (hash, mut shard) = self.shard(token);
+        if shard.len() >= MOST_IN_SHARD {
+            // Each costs one more check; to find out which are still in use would cost all of them something.
+            shard.clear();
+        }
+        shard.insert(hash, Known { token: token.into(), claims });
+    }
+
+    /// By the signature, which is as good as random and the same length for every token.
+    fn shard(&self, token: &str) -> (u64, MutexGuard<'_, HashMap<u64, Known>>) {
+        let bytes = token.as_bytes();
+        let hash = self.hasher.hash_one(&bytes[bytes.len().saturating_sub(SIGNATURE_LENGTH)..]);
+        let shard = &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)];
+        (hash, shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

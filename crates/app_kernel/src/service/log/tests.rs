@@ -292,3 +292,17 @@ fn a_closed_stdout_stops_nobody() {
     drop(guard);
     assert!(queue.is_written());
 }
+
+#[test]
+fn whatever_needs_an_escape_is_found_wherever_it_stands() {
+    for length in 1..=25 {
+        for at in 0..length {
+            for byte in 0..=u8::MAX {
+                let mut text = vec![b'a'; length];
+                text[at] = byte;
+                let is_special = byte < 0x20 || [b'"', b'\\', 0x7f].contains(&byte);
+                assert_eq!(is_plain(&text), !is_special, "byte {byte:#x} at {at} of {length}");
+            }
+        }
+    }
+}

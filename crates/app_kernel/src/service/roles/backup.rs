@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use clap::Subcommand;
 
 use super::super::{Service, lifecycle};
+use super::say;
 use crate::base::clock::format_timestamp;
 use crate::base::error::{Error, Result};
 use crate::store::db::Db;
@@ -43,16 +44,14 @@ pub(super) async fn restore(service: Service, name: &str, table: Option<&str>, p
         false => backups.restore(name, table).await,
     };
     db.close().await;
-    tell(&restored?, !plan_only, "without --plan");
-    Ok(())
+    tell(&restored?, !plan_only, "without --plan")
 }
 
 pub(super) async fn rollback(service: Service, date: &str, confirm: bool) -> Result<()> {
     let (db, backups) = open(&service).await?;
     let restored = backups.rollback(date, confirm).await;
     db.close().await;
-    tell(&restored?, confirm, "with --confirm");
-    Ok(())
+    tell(&restored?, confirm, "with --confirm")
 }
 
 async fn open(service: &Service) -> Result<(Db, Backups)> {
@@ -79,29 +78,25 @@ async fn make(backups: &Backups) -> Result<()> {
     let made = backups.make().await;
     clear_progress();
     let made = made?;
-    println!("{}: {} tables, {} rows, verified", made.csv, made.tables, made.rows);
-    match &made.native {
-        Some(native) => println!("{native}: the same, in the database's own form"),
-        None => println!("no native form: this database or its tools can't make one here"),
-    }
-    for removed in &made.removed {
-        println!("{removed}: removed to make room (BACKUP_KEEP)");
-    }
-    Ok(())
+    let native = made.native.as_deref().map_or_else(
+        || "no native form: this database or its tools can't make one here\n".to_owned(),
+        |native| format!("{native}: the same, in the database's own form\n"),
+    );
+    let removed = made.removed.iter().map(|name| format!("{name}: removed to make room (BACKUP_KEEP)\n"));
+    let first = format!("{}: {} tables, {} rows, verified\n", made.csv, made.tables, made.rows);
+    say(&[first, native].into_iter().chain(removed).collect::<String>())
 }
 
 fn list(backups: &Backups) -> Result<()> {
     let listed = backups.list()?;
-    for Listed { name, manifest } in &listed {
-        match manifest {
-            Ok(manifest) => println!("{name}: {}", described(manifest)),
-            Err(error) => println!("{name}: {error}"),
-        }
-    }
     if listed.is_empty() {
-        println!("there are no backups yet; `backup` makes one");
+        return say("there are no backups yet; `backup` makes one\n");
     }
-    Ok(())
+    let line = |Listed { name, manifest }: &Listed| match manifest {
+        Ok(manifest) => format!("{name}: {}\n", described(manifest)),
+        Err(error) => format!("{name}: {error}\n"),
+    };
+    say(&listed.iter().map(line).collect::<String>())
 }
 
 fn described(manifest: &Manifest) -> String {
@@ -130,10 +125,10 @@ async fn verify(backups: &Backups, service: &str, name: Option<String>, all: boo
     let mut damaged = 0;
     for name in &names {
         match backups.verify(name).await {
-            Ok(manifest) => println!("{name}: good: {}", described(&manifest)),
+            Ok(manifest) => say(&format!("{name}: good: {}\n", described(&manifest)))?,
             Err(error) => {
                 damaged += 1;
-                println!("{name}: {error}");
+                say(&format!("{name}: {error}\n"))?;
             }
         }
     }
@@ -143,18 +138,16 @@ async fn verify(backups: &Backups, service: &str, name: Option<String>, all: boo
     Ok(())
 }
 
-fn tell(restored: &Restored, is_done: bool, how: &str) {
+fn tell(restored: &Restored, is_done: bool, how: &str) -> Result<()> {
     clear_progress();
     let Restored { name, created_at, safety_copy, steps } = restored;
-    println!("{name}, made {}", format_timestamp(*created_at));
-    for step in steps {
-        println!("  {step}");
-    }
-    if !is_done {
-        println!("nothing was changed; {how}, this is what is done, after a safety copy");
-    } else if let Some(copy) = safety_copy {
-        println!("restored. The state before is in {copy}; restart the services that use this database");
-    } else {
-        println!("restored");
-    }
+    let steps: String = steps.iter().map(|step| format!("  {step}\n")).collect();
+    let end = match safety_copy {
+        _ if !is_done => format!("nothing was changed; {how}, this is what is done, after a safety copy"),
+        Some(copy) => {
+            format!("restored. The state before is in {copy}; restart the services that use this database")
+        }
+        None => "restored".to_owned(),
+    };
+    say(&format!("{name}, made {}\n{steps}{end}\n", format_timestamp(*created_at)))
 }

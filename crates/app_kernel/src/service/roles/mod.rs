@@ -2,16 +2,22 @@
 
 mod backup;
 
+use std::io::{ErrorKind, Write as _};
+
 use backup::BackupAction;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::{Service, facts, lifecycle, log};
 use crate::base::error::{Error, Result};
 use crate::feature::auth;
 
-/// What the binary can do.
+/// The command line of every service. Name and version are the service's.
 #[derive(Debug, Parser)]
-#[command(disable_help_subcommand = true)]
+#[command(
+    long_about = None,
+    disable_help_subcommand = true,
+    after_help = "All settings are environment variables; `app-kernel variables` lists them."
+)]
 struct Arguments {
     #[command(subcommand)]
     role: Option<Role>,
@@ -74,9 +80,18 @@ enum UserAction {
     },
 }
 
+impl Arguments {
+    /// Reads the command line. Help, the version and mistakes end the process here.
+    fn read(service: &Service) -> Self {
+        let (name, version) = (service.name.clone(), service.version.clone());
+        let command = Arguments::command().name(name.clone()).about(name).version(version);
+        Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Runs the service in its role, on a runtime of its own.
 pub(super) fn run(service: Service) -> Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(&service);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Error::internal(format!("the runtime can't start: {cause}")))?;
     runtime.block_on(async {
@@ -95,9 +110,10 @@ pub(super) fn run(service: Service) -> Result<()> {
 async fn serve(service: Service) -> Result<()> {
     let log = log::init(&service.config)?;
     let started = service.start().await?;
+    let listener = started.bind().await?;
     let (name, facts) = started.facts();
     facts::tell(name, facts, log.is_pretty());
-    let running = started.serve().await?;
+    let running = started.serve_on(listener)?;
     tracing::info!("listening on http://{}", running.address());
     running.until_told_to_stop().await;
     Ok(())
@@ -105,15 +121,20 @@ async fn serve(service: Service) -> Result<()> {
 
 async fn migrate(service: Service, plan_only: bool) -> Result<()> {
     let db = lifecycle::open_for_command(&service).await?;
-    let statements = if plan_only { db.plan_migration().await? } else { db.migrate().await?.statements };
+    let statements = if plan_only {
+        db.plan_migration().await?
+    } else {
+        let migration = db.migrate().await?;
+        for note in &migration.notes {
+            eprintln!("note: {note}");
+        }
+        migration.statements
+    };
     db.close().await;
-    for statement in &statements {
-        println!("{statement};");
-    }
     if statements.is_empty() {
-        println!("-- nothing to do: the database has the schema of the code");
+        return say("-- nothing to do: the database has the schema of the code\n");
     }
-    Ok(())
+    say(&statements.iter().map(|statement| format!("{statement};\n")).collect::<String>())
 }
 
 async fn openapi(mut service: Service) -> Result<()> {
@@ -128,23 +149,31 @@ async fn openapi(mut service: Service) -> Result<()> {
         db.close().await;
     }
     let _ = std::fs::remove_dir_all(&folder);
-    println!("{}", String::from_utf8_lossy(&document));
-    Ok(())
+    say(&format!("{}\n", String::from_utf8_lossy(&document)))
 }
 
 async fn user(service: Service, action: UserAction) -> Result<()> {
     let db = lifecycle::open_for_command(&service).await?;
-    db.migrate().await?;
-    match &action {
-        UserAction::Promote { email } => {
-            auth::promote(&db, email).await?;
-            println!("{email} is an administrator");
-        }
-        UserAction::Demote { email } => {
-            auth::demote(&db, email).await?;
-            println!("{email} is a user");
-        }
+    if service.config.migration_enabled {
+        db.migrate().await?;
     }
+    let done = match &action {
+        UserAction::Promote { email } => {
+            auth::promote(&db, email).await.map(|_| format!("{email} is an administrator\n"))
+        }
+        UserAction::Demote { email } => auth::demote(&db, email).await.map(|_| format!("{email} is a user\n")),
+    };
     db.close().await;
-    Ok(())
+    say(&done?)
+}
+
+/// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::internal(format!("can't write to stdout: {cause}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -15,6 +15,9 @@ use super::value::ColumnType;
 use super::{Db, DbResult, migrate};
 use crate::base::error::{Error, Result};
 
+/// How many columns saving makes at most: InnoDB's rows, the narrowest, take as many texts of some length. A body may have more fields.
+const MOST_COLUMNS: usize = 300;
+
 /// The tables by name. Undeclared ones are looked up in the database when they are first asked for.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -68,6 +71,7 @@ impl Missing {
 
 /// The table of an undeclared name as it stands in the database. A name that no table has is `None`.
 pub(crate) async fn find_table(db: &Db, name: &str) -> Result<Option<Arc<Table>>> {
+    check_owner(name)?;
     if let Some(table) = db.shared.tables.get(name) {
         return Ok(Some(table));
     }
@@ -77,6 +81,7 @@ pub(crate) async fn find_table(db: &Db, name: &str) -> Result<Option<Arc<Table>>
 
 /// The table that a row of an undeclared entity fits into. Makes what is missing.
 pub(crate) async fn table_for(db: &Db, name: &str, row: &Map<String, Json>) -> Result<Arc<Table>> {
+    check_owner(name)?;
     let mut known = db.shared.tables.get(name);
     if known.is_none() {
         check_name(db, name)?;
@@ -101,6 +106,14 @@ pub(crate) async fn table_for(db: &Db, name: &str, row: &Map<String, Json>) -> R
         Some(table) if new.is_empty() => Ok(table),
         _ => {
             wanted.columns.extend(new);
+            if wanted.columns.len() > MOST_COLUMNS {
+                return Err(Error::invalid(format!(
+                    "`{name}` would have {} fields; saving makes {MOST_COLUMNS} at most. Nest some in one field, or declare the entity",
+                    wanted.columns.len()
+                ))
+                .code("too_many_fields")
+                .status(422));
+            }
             let missing = Missing(wanted);
             match &db.transaction {
                 Some(held) => Err(held.lacks(missing).await),
@@ -110,17 +123,28 @@ pub(crate) async fn table_for(db: &Db, name: &str, row: &Map<String, Json>) -> R
     }
 }
 
+/// The kernel's own tables hold password hashes and roles: whoever takes a name from a client must not reach them by it. Their types do.
+fn check_owner(name: &str) -> Result<()> {
+    if name.to_ascii_lowercase().starts_with(KERNEL_PREFIX) {
+        return Err(unfit(name, "names that start with kernel_ are the kernel's own; read them by their types"));
+    }
+    Ok(())
+}
+
+fn unfit(name: &str, problem: &str) -> Error {
+    Error::invalid(format!("`{}` can't be an entity: {problem}", shortened(name))).code("bad_entity_name")
+}
+
 fn check_name(db: &Db, name: &str) -> Result<()> {
-    let wrong = |problem: &str| {
-        Err(Error::invalid(format!("`{}` can't be an entity: {problem}", shortened(name))).code("bad_entity_name"))
-    };
+    let wrong = |problem: &str| Err(unfit(name, problem));
     if !is_valid_name(name) {
         return wrong("names are letters, digits and underscores, do not start with a digit and have at most 54");
     }
-    if name.to_ascii_lowercase().starts_with(KERNEL_PREFIX) {
-        return wrong("names that start with kernel_ are the kernel's own");
+    let lower = name.to_ascii_lowercase();
+    if lower.starts_with("sqlite_") || lower.starts_with("pg_") {
+        return wrong("names that start with sqlite_ or pg_ are the databases' own");
     }
-    if name.to_ascii_lowercase().ends_with("_history") {
+    if lower.ends_with("_history") {
         return wrong("names that end with _history hold the versions of others");
     }
     if db.shared.tables.strict {

@@ -93,7 +93,9 @@ pub(crate) fn row_as_json(table: &Table, values: &[Value]) -> String {
             json.push(',');
         }
         // Names hold nothing that JSON would escape.
-        let _ = write!(json, "\"{name}\":");
+        json.push('"');
+        json.push_str(name);
+        json.push_str("\":");
         let is_secret = own.contains(&i) && table.def.columns[i - 1].secret;
         if is_secret && !value.is_null() {
             json.push_str(REDACTED);

@@ -111,6 +111,7 @@ impl Migrate {
     }
 
     async fn plan(&self, session: &mut Session<'_>, found: &Found) -> DbResult<(Plan, Vec<String>)> {
+        self.check_case(found)?;
         let dialect = session.dialect();
         let plan = plan(&self.wanted, found, dialect);
         let collation = binary_collation(session).await?;
@@ -142,6 +143,16 @@ impl Migrate {
             *statement = statement.replace("{binary}", collation);
         }
         Ok((plan, statements))
+    }
+
+    /// SQLite takes `Notes` and `notes` for one table, the others for two: so there are no such two.
+    fn check_case(&self, found: &Found) -> DbResult<()> {
+        let Reason::FirstSave(name) = &self.reason else { return Ok(()) };
+        let twin = found.tables.keys().find(|other| *other != name && other.eq_ignore_ascii_case(name));
+        twin.map_or(Ok(()), |other| {
+            let message = format!("`{name}` can't be an entity: it differs from `{other}` only in case");
+            Err(Error::invalid(message).code("bad_entity_name").into())
+        })
     }
 
     async fn record(&self, session: &mut Session<'_>, statements: &[String]) -> DbResult<()> {

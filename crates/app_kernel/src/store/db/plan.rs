@@ -372,14 +372,14 @@ mod tests {
                 &Sqlite,
                 &[
                     "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" REAL NOT NULL DEFAULT 0.0",
-                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
+                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\", \"id\")",
                 ],
             ),
             (
                 &Postgres,
                 &[
                     "ALTER TABLE \"widgets\" ADD COLUMN \"budget\" DOUBLE PRECISION NOT NULL DEFAULT 0.0",
-                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\")",
+                    "CREATE INDEX \"ix.widgets.name\" ON \"widgets\" (\"name\", \"id\")",
                 ],
             ),
             (

@@ -82,7 +82,8 @@ fn refusal_of(state: &State) -> Error {
 impl Db {
     /// Runs `work` in one transaction. All that `work` does with the handle it is given is kept together when it answers `Ok`, and undone when it
     /// answers `Err`, panics or is dropped. After a deadlock or a serialization failure it is run again from its start, so it should change
-    /// nothing outside. Within a transaction, the work joins it.
+    /// nothing outside. Within a transaction, the work joins it. Use the handle you are given, not the outer one: on SQLite, a write through
+    /// that would wait for this transaction to end, in vain. Borrow what the work needs (`async |tx|`, not `async move |tx|`).
     ///
     /// ```no_run
     /// # use app_kernel::prelude::*;

@@ -1,5 +1,7 @@
 //! Database addresses. `sqlite:///./data/app.db` is relative to the working directory, `sqlite:////var/app.db` absolute.
 
+use std::path::PathBuf;
+
 use super::dialect::Backend;
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
@@ -35,6 +37,22 @@ impl DatabaseUrl {
         Ok(DatabaseUrl { backend, text: text.clone() })
     }
 
+    /// The file of an SQLite address.
+    ///
+    /// # Errors
+    /// Where the address names none; says how one is written.
+    pub fn sqlite_file(&self) -> Result<PathBuf> {
+        let text = self.text.expose();
+        let cure = "write sqlite:///./data/app.db for a path from the working directory, sqlite:////var/data/app.db for an absolute one";
+        let path = text
+            .strip_prefix("sqlite:///")
+            .ok_or_else(|| Error::invalid(format!("DATABASE_URL is `{text}`, which is no SQLite address; {cure}")))?;
+        if path.is_empty() || path.ends_with('/') || path.contains(['?', '#', '\0']) || path.contains(":memory:") {
+            return Err(Error::invalid(format!("DATABASE_URL is `{text}`, which names no file; {cure}")));
+        }
+        Ok(PathBuf::from(path))
+    }
+
     /// The address as people may see it: without user, password and options.
     #[must_use]
     pub fn without_credentials(&self) -> String {
@@ -68,5 +86,36 @@ mod tests {
             message,
             "DATABASE_URL has the scheme `mongodb`; it must be sqlite, postgres or mysql. Example: sqlite:///./data/app.db"
         );
+    }
+
+    fn file(url: &str) -> std::result::Result<PathBuf, String> {
+        let url = DatabaseUrl::parse(&Secret::new(url)).expect("the scheme is known");
+        url.sqlite_file().map_err(|error| error.to_string())
+    }
+
+    /// Promise: B7
+    #[test]
+    fn three_slashes_are_relative_and_four_absolute() {
+        assert_eq!(file("sqlite:///./data/app.db"), Ok("./data/app.db".into()));
+        assert_eq!(file("sqlite:///app.db"), Ok("app.db".into()));
+        assert_eq!(file("sqlite:////var/data/app.db"), Ok("/var/data/app.db".into()));
+    }
+
+    #[test]
+    fn an_address_without_a_file_is_refused_with_the_cure() {
+        for url in [
+            "sqlite:app.db",
+            "sqlite://app.db",
+            "sqlite:///",
+            "sqlite:///data/",
+            "sqlite:///:memory:",
+            "sqlite:///a.db?mode=ro",
+        ] {
+            let message = file(url).expect_err("no file");
+            assert!(
+                message.starts_with("DATABASE_URL is `") && message.contains("sqlite:///./data/app.db"),
+                "{message}"
+            );
+        }
     }
 }

@@ -16,7 +16,6 @@ use aide::openapi::{
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
@@ -60,7 +59,7 @@ pub(crate) fn assemble(
         let documented = if prefix.is_empty() { api } else { ApiRouter::new().nest(prefix, api) };
         router = router.merge(documented.merge(at_root).finish_api(&mut open_api));
         let document = Document::new(open_api, prefix, name, version);
-        let mut router = router.layer(from_fn(etag::tag_answers));
+        let mut router = router.layer(etag::TagAnswers);
         if config.max_body_bytes != AXUM_BODY_LIMIT {
             router = router.layer(DefaultBodyLimit::max(config.max_body_bytes));
         }

@@ -1,6 +1,7 @@
 //! The project's own files, seen as text. Paths are relative to the root, with `/`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
@@ -14,6 +15,15 @@ pub(crate) fn root() -> PathBuf {
 /// The text of a file.
 pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Puts a text in the place of another one, in a file.
+pub(crate) fn replace(path: &str, old: &str, new: &str) {
+    // One at a time: several tests may write parts of the same document at once.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let updated = read(path).replacen(old, new, 1);
+    std::fs::write(root().join(path), updated).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
 /// Whether there is such a file or folder.

@@ -240,3 +240,32 @@ fn what_has_not_the_shape_of_a_refresh_token_is_refused() {
         assert_eq!(RefreshToken::parse(odd), None, "{odd:?}");
     }
 }
+
+/// Promise: R-22
+#[test]
+fn a_token_that_was_checked_before_still_ends_and_lends_its_signature_to_no_other() {
+    let clock = clock();
+    let keys = keys_of(SECRET, &[], &clock);
+    let token = keys.sign_access("ann", "s");
+    let first = keys.verify_access(&token);
+    assert!(first.is_ok() && keys.verify_access(&token) == first);
+
+    let (signed, signature) = token.rsplit_once('.').expect("a signature");
+    let other = keys.sign_access("bob", "s");
+    let (other_signed, _) = other.rsplit_once('.').expect("a signature");
+    assert_eq!(keys.verify_access(&format!("{other_signed}.{signature}")), Err(TokenError::Invalid));
+    assert_eq!(keys.verify_access(&format!("{signed}x.{signature}")), Err(TokenError::Invalid));
+
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(keys.verify_access(&token), Err(TokenError::Expired));
+}
+
+#[test]
+fn the_memory_of_checked_tokens_is_bounded() {
+    let keys = keys();
+    for n in 0..SHARDS * MOST_IN_SHARD + 5000 {
+        keys.verify_access(&keys.sign_access("ann", &n.to_string())).expect("a token of ours");
+    }
+    let most = keys.verified.shards.iter().map(|shard| shard.lock().expect("a lock").len()).max();
+    assert!(most <= Some(MOST_IN_SHARD));
+}

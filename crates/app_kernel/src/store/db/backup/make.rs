@@ -122,7 +122,7 @@ impl Backups {
         let ask = async {
             let files = match self.db.backend() {
                 Backend::Sqlite => {
-                    native::sqlite_path(&self.url()?).and_then(|path| of_files(&path, Clock::system().now().into()))
+                    self.url()?.sqlite_file().ok().and_then(|path| of_files(&path, Clock::system().now().into()))
                 }
                 Backend::Postgres | Backend::MySql => None,
             };

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::export::Hashing;
@@ -64,16 +64,6 @@ pub(super) fn sum(path: &Path) -> Result<FileSum> {
     read().map_err(|cause| Error::invalid(format!("{} is damaged: it can't be read: {cause}", path.display())))
 }
 
-#[cfg(feature = "sqlite")]
-pub(super) fn sqlite_path(url: &DatabaseUrl) -> Option<PathBuf> {
-    crate::store::db::driver::sqlite::path_of(url).ok()
-}
-
-#[cfg(not(feature = "sqlite"))]
-pub(super) fn sqlite_path(_: &DatabaseUrl) -> Option<PathBuf> {
-    None
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.or_internal("waiting for the backup")?
 }
@@ -81,15 +71,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use super::{DatabaseUrl, Path, Result, blocking};
-    use crate::store::db::driver::sqlite::{copy, path_of};
+    use crate::store::db::driver::sqlite::copy;
 
     pub(super) async fn dump(url: &DatabaseUrl, path: &Path) -> Result<()> {
-        let (live, copy) = (path_of(url)?, path.to_owned());
+        let (live, copy) = (url.sqlite_file()?, path.to_owned());
         blocking(move || Ok(copy::copy_out(&live, &copy)?)).await
     }
 
     pub(super) async fn restore(url: &DatabaseUrl, path: &Path) -> Result<()> {
-        let (live, copy) = (path_of(url)?, path.to_owned());
+        let (live, copy) = (url.sqlite_file()?, path.to_owned());
         blocking(move || Ok(copy::copy_in(&copy, &live)?)).await
     }
 

@@ -2,12 +2,18 @@
 
 pub(crate) mod ddl;
 pub(crate) mod literal;
+#[cfg(any(feature = "mysql", test))]
 mod mysql;
+#[cfg(any(feature = "postgres", test))]
 mod postgres;
+#[cfg(any(feature = "sqlite", test))]
 mod sqlite;
 
+#[cfg(any(feature = "mysql", test))]
 pub(crate) use mysql::MySql;
+#[cfg(any(feature = "postgres", test))]
 pub(crate) use postgres::Postgres;
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) use sqlite::Sqlite;
 
 use super::value::ColumnType;

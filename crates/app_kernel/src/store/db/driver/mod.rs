@@ -68,6 +68,10 @@ pub(crate) trait Operation: Send + Sync + 'static {
     fn run(&self, session: &mut Session<'_>) -> impl Future<Output = Result<Self::Output, DbError>> + Send;
 
     /// Whether it is one statement on this database, and so needs no transaction around it.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "SQLite groups writes into transactions anyhow")
+    )]
     fn is_one_statement(&self, _backend: Backend) -> bool {
         false
     }

@@ -84,6 +84,10 @@ impl Entry {
     }
 
     /// Whether it is one statement there.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "SQLite groups writes into transactions anyhow")
+    )]
     pub(crate) fn is_one_statement(&self, table: &Table, backend: Backend) -> bool {
         !table.def.history || (backend == Backend::Postgres && self.how != How::Delete)
     }

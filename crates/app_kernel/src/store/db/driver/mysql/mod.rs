@@ -92,7 +92,9 @@ impl Driver {
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
-        let connection = timeout(self.limits.connect, self.pool.get_conn()).await;
+        // The pool forgets a connection whose asker leaves while it is looked at (mysql_async 0.37), and so runs dry.
+        let (pool, limit) = (self.pool.clone(), self.limits.connect);
+        let connection = to_the_end(async move { timeout(limit, pool.get_conn()).await }).await;
         let connection = connection.map_err(|_| DbError::Away("no connection became free in time".into()))?;
         let connection = connection.map_err(error::from_connecting)?;
         Ok(Lease { connection: Some(connection), stage, is_busy: false, limits: self.limits })

@@ -6,7 +6,7 @@ mod error;
 mod session;
 mod threads;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -38,7 +38,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
-        let path = path_of(url)?;
+        let path = url.sqlite_file()?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| {
                 refused(
@@ -165,18 +165,6 @@ fn run_now<O: Operation>(operation: &O, connection: &mut rusqlite::Connection) -
     operation.run(&mut session).now_or_never().expect("an operation on SQLite waits for nothing")
 }
 
-pub(crate) fn path_of(url: &DatabaseUrl) -> Result<PathBuf, DbError> {
-    let text = url.text.expose();
-    let cure = "write sqlite:///./data/app.db for a path from the working directory, sqlite:////var/data/app.db for an absolute one";
-    let path = text
-        .strip_prefix("sqlite:///")
-        .ok_or_else(|| Error::invalid(format!("DATABASE_URL is `{text}`, which is no SQLite address; {cure}")))?;
-    if path.is_empty() || path.ends_with('/') || path.contains(['?', '#', '\0']) || path.contains(":memory:") {
-        return Err(Error::invalid(format!("DATABASE_URL is `{text}`, which names no file; {cure}")).into());
-    }
-    Ok(PathBuf::from(path))
-}
-
 fn refused(path: &Path, problem: impl std::fmt::Display, cure: &str) -> DbError {
     Error::unavailable(format!("DATABASE_URL: the SQLite file {} can't be used: {problem}; {cure}", path.display()))
         .into()
@@ -192,41 +180,4 @@ fn panicked() -> DbError {
 
 fn timed_out() -> DbError {
     DbError::Away("the transaction paused for too long and was rolled back".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::secret::Secret;
-
-    fn path(url: &str) -> Result<PathBuf, String> {
-        let url = DatabaseUrl::parse(&Secret::new(url)).expect("the scheme is known");
-        path_of(&url).map_err(|error| error.to_string())
-    }
-
-    /// Promise: B7
-    #[test]
-    fn three_slashes_are_relative_and_four_absolute() {
-        assert_eq!(path("sqlite:///./data/app.db"), Ok("./data/app.db".into()));
-        assert_eq!(path("sqlite:///app.db"), Ok("app.db".into()));
-        assert_eq!(path("sqlite:////var/data/app.db"), Ok("/var/data/app.db".into()));
-    }
-
-    #[test]
-    fn an_address_without_a_file_is_refused_with_the_cure() {
-        for url in [
-            "sqlite:app.db",
-            "sqlite://app.db",
-            "sqlite:///",
-            "sqlite:///data/",
-            "sqlite:///:memory:",
-            "sqlite:///a.db?mode=ro",
-        ] {
-            let message = path(url).expect_err("no file");
-            assert!(
-                message.starts_with("DATABASE_URL is `") && message.contains("sqlite:///./data/app.db"),
-                "{message}"
-            );
-        }
-    }
 }

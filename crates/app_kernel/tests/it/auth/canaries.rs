@@ -1,0 +1,224 @@
+//! Secrets that nobody may find again: a service is given some through every door, and then all that it left is searched for them.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use app_kernel::base::secret::Secret;
+use app_kernel::prelude::*;
+use app_kernel::service::log;
+use app_kernel::store::db::DbOptions;
+use app_kernel::testing::{Answer, Client, TestDatabase, on_every_database};
+use serde_json::json;
+
+use super::{Tokens, auth_only};
+
+on_every_database!(no_secret_is_in_a_log_an_answer_or_a_table);
+
+/// Set for the process that serves; the test's own process asks.
+const SERVES: &str = "APP_KERNEL_TEST_SERVES_CANARIES";
+const SECRET: &str = "canary-of-the-signing-key-0123456789";
+const FORMER_SECRET: &str = "canary-of-the-former-key-0123456789";
+
+/// Promise: R-32
+async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
+    if std::env::var_os(SERVES).is_some() {
+        return serve().await;
+    }
+    let url = with_password(database.url().expose());
+    let backend = database.backend().as_str();
+    let name = format!("auth::canaries::{backend}::no_secret_is_in_a_log_an_answer_or_a_table");
+    let mut server = Command::new(std::env::current_exe().expect("this test has a file"))
+        .args(["--exact", &name, "--nocapture"])
+        .envs([(SERVES, "1"), ("DATABASE_URL", &url), ("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", FORMER_SECRET)])
+        .envs([("PORT", "0"), ("LOG_LEVEL", "trace"), ("LOG_FORMAT", "json"), ("ALLOW_SELF_SIGNUP", "true")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the test starts itself");
+    let (stdout, mut stderr) = (server.stdout.take().expect("piped"), server.stderr.take().expect("piped"));
+    let (tell, address) = mpsc::channel();
+    let reader = std::thread::spawn(move || read_log(stdout, &tell));
+    let complaints = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    let address = tokio::task::spawn_blocking(move || address.recv()).await.expect("no panic");
+    let canaries = match address {
+        Ok(address) => release(&Client::new(address)).await,
+        Err(_) => Vec::new(),
+    };
+    drop(server.stdin.take()); // tells it to stop
+    let status = tokio::task::spawn_blocking(move || server.wait()).await.expect("no panic").expect("it ends");
+    let log = reader.join().expect("no panic");
+    let complaints = complaints.join().expect("no panic").expect("text");
+    assert!(status.success() && !canaries.is_empty(), "the service ended with {status}: {log}{complaints}");
+
+    let requests = log.lines().filter(|line| line.contains("app_kernel::request")).count();
+    assert!(requests >= 20, "only {requests} requests are in the log: {log}");
+    let tables = tables(&database).await;
+    assert!(tables.contains("$argon2id$"), "the tables were read: {tables}");
+    for (name, secret) in &canaries {
+        for (place, text) in [("the log", &log), ("standard error", &complaints), ("a table", &tables)] {
+            let found = text.lines().find(|line| line.contains(secret));
+            assert_eq!(found, None, "{name} is in {place}");
+        }
+    }
+    println!(
+        "R-32 held: {} secrets through {requests} requests at LOG_LEVEL=trace, 0 found on {backend}",
+        canaries.len()
+    );
+}
+
+/// The other process: a service until its standard input ends.
+async fn serve() {
+    let config = ServiceConfig::from_env().expect("a configuration");
+    let log = log::init(&config).expect("a log");
+    let running = auth_only(config).start().await.expect("a start").serve().await.expect("a port");
+    println!("\nserving at http://{}", running.address());
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
+        .await
+        .expect("no panic")
+        .expect("an end");
+    running.stop().await;
+    log.flush();
+}
+
+fn read_log(stdout: impl std::io::Read, tell: &mpsc::Sender<String>) -> String {
+    let mut log = String::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.expect("the log is text");
+        if let Some(address) = line.strip_prefix("serving at ") {
+            tell.send(address.to_owned()).expect("the test waits");
+        }
+        log += &line;
+        log.push('\n');
+    }
+    log
+}
+
+/// Lets a secret fly through each door. Answers all of them, with the names of their doors.
+async fn release(client: &Client) -> Vec<(&'static str, String)> {
+    let mut canaries = vec![("the signing key", SECRET.to_owned()), ("the former key", FORMER_SECRET.to_owned())];
+    let mut canary = |door: &'static str| {
+        let secret = format!("canary-{}-of-{}", canaries.len(), app_kernel::base::secret::random_token());
+        canaries.push((door, secret.clone()));
+        secret
+    };
+    let (password, next) = (canary("a password"), canary("a new password"));
+    let said = |answer: Answer, secrets: &[&str]| {
+        for secret in secrets {
+            assert!(!answer.text().contains(secret), "an answer repeats a secret: {}", answer.text());
+        }
+        answer
+    };
+    let who = json!({ "email": "ann@example.com", "password": password });
+    said(client.post("/auth/register", &who).await.expect(201), &[&password]);
+    said(client.post("/auth/register", &who).await.expect(409), &[&password]);
+    let tokens = Tokens::of(&said(client.post("/auth/login", &who).await.expect(200), &[&password]));
+    let ann = client.clone().with_token(&tokens.access);
+    ann.get("/auth/me").await.expect(200);
+
+    let change = json!({ "current_password": password, "new_password": next });
+    said(ann.post("/auth/change-password", &change).await.expect(204), &[]);
+    let wrong = canary("a wrong password");
+    let mistyped = json!({ "current_password": wrong, "new_password": canary("a password that was not taken") });
+    said(ann.post("/auth/change-password", &mistyped).await.expect(400), &[&wrong]);
+    let wrong = json!({ "email": "ann@example.com", "password": canary("a wrong password at login") });
+    client.post("/auth/login", &wrong).await.expect(401);
+    let form = format!("username=ann%40example.com&password={}", canary("a password in a form"));
+    client.post_form("/auth/login", &form).await.expect(401);
+    let refused = json!({ "email": "no address", "password": canary("a password beside a wrong address") });
+    client.post("/auth/register", &refused).await.expect(422);
+    let unknown = json!({ "email": "b@example.com", "pasword": canary("a password under a wrong name") });
+    client.post("/auth/register", &unknown).await.expect(422);
+    let broken = format!("{{\"email\": \"ann@example.com\", \"password\": \"{}\"", canary("a password in broken JSON"));
+    let post = axum::http::Method::POST;
+    client.send(post, "/auth/login", Some("application/json"), broken.into_bytes()).await.expect(400);
+
+    let answer = client.post("/auth/refresh", json!({ "refresh_token": tokens.refresh })).await.expect(200);
+    let renewed = Tokens::of(&answer);
+    client.post("/auth/refresh", json!({ "refresh_token": canary("a made-up refresh token") })).await.expect(401);
+    let bearer = canary("a made-up access token");
+    said(client.clone().with_token(&bearer).get("/auth/me").await.expect(401), &[&bearer]);
+    for header in ["authorization", "cookie", "x-api-key", "proxy-authorization"] {
+        let secret = canary("a header");
+        said(client.clone().with_header(header, &secret).get("/maybe").await, &[&secret]);
+    }
+    for path in ["/maybe?access_token=", "/healthz?api_key=", "/no/such/route/", "/maybe?a=1&password="] {
+        let secret = canary("a target");
+        said(client.get(&format!("{path}{secret}")).await, &[&secret]);
+    }
+    ann.clone()
+        .with_token(&renewed.access)
+        .post("/auth/logout", json!({ "refresh_token": renewed.refresh }))
+        .await
+        .expect(204);
+    client.post("/auth/login", json!({ "email": "ann@example.com", "password": next })).await.expect(200);
+    for (door, token) in [("an access token", tokens.access), ("a renewed access token", renewed.access)] {
+        // Its end is the signature, without which it is worth nothing.
+        let signature = token.rsplit('.').next().unwrap_or_default().to_owned();
+        canaries.push((door, signature));
+    }
+    for (door, token) in [("a refresh token", tokens.refresh), ("a renewed refresh token", renewed.refresh)] {
+        // What follows the session's id.
+        canaries.push((door, token[40..].to_owned()));
+    }
+    canaries.push(("the database's password", DATABASE_PASSWORD.to_owned()));
+    canaries
+}
+
+const DATABASE_PASSWORD: &str = "canary-of-the-database";
+
+/// A password where the server asks for none: it is not looked at, but it is in the address.
+fn with_password(url: &str) -> String {
+    match url.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')) {
+        Some((user, rest)) if !user.contains(':') => format!("postgres://{user}:{DATABASE_PASSWORD}@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// All that the kernel's tables hold, as text.
+async fn tables(database: &TestDatabase) -> String {
+    let db = Db::open(database.url(), &[], DbOptions::default()).await.expect("a database");
+    let mut text = String::new();
+    for table in [
+        "kernel_users",
+        "kernel_users_history",
+        "kernel_sessions",
+        "kernel_workspaces",
+        "kernel_workspaces_history",
+        "kernel_workspace_members",
+        "kernel_changes",
+        "kernel_migrations",
+    ] {
+        for row in db.query(format!("SELECT * FROM [{table}]"), ()).await.expect("rows") {
+            text += &format!("{table}: {}\n", row.to_json());
+        }
+    }
+    db.close().await;
+    text
+}
+
+/// Promise: R-32
+#[tokio::test]
+async fn a_start_that_fails_does_not_tell_the_password_of_the_database() {
+    for url in [
+        "postgres://ann:canary@127.0.0.1:1/app",
+        "mysql://ann:canary@127.0.0.1:1/app",
+        "postgres://ann:canary@no such host/app",
+        "oracle://ann:canary@127.0.0.1/app",
+        "mysql://ann:canary@127.0.0.1:99999/app",
+    ] {
+        let config = ServiceConfig {
+            database_url: Some(Secret::new(url)),
+            jwt_secret: Some(Secret::new("canary")),
+            ..ServiceConfig::default()
+        };
+        assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+        let error = auth_only(config).start().await.err().expect("no such database");
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("canary"), "{url}: {told}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Faults while the service works: what was promised holds, and each test says so in a line.
+
+mod dropped_clients;

@@ -1,0 +1,116 @@
+//! The tool as a person on the terminal meets it.
+#![forbid(unsafe_code)]
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use app_kernel::base::config::VARIABLES;
+
+/// What a run of the tool did.
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs the tool in an empty folder, with these variables and no others, and gives the names of what lies in the folder afterwards too.
+fn app_kernel(arguments: &[&str], variables: &[(&str, &str)]) -> (Ended, Vec<String>) {
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_app-kernel"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).current_dir(folder.path());
+    let output = command.stdin(Stdio::null()).output().expect("the tool starts");
+    let entries = std::fs::read_dir(folder.path()).expect("the folder is there");
+    let left = entries.map(|entry| entry.expect("a name").file_name().to_string_lossy().into_owned()).collect();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the tool writes text");
+    (Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }, left)
+}
+
+const SECRET: &str = "a secret of the tests, long enough for all";
+
+#[test]
+fn the_version_is_told() {
+    let (ended, _) = app_kernel(&["--version"], &[]);
+    assert_eq!((ended.code, ended.out), (Some(0), format!("app-kernel {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+/// Promise: T3
+#[test]
+fn every_variable_is_listed_with_its_present_value_and_secrets_are_hidden() {
+    let variables = [
+        ("PORT", "8123"),
+        ("JWT_SECRET", "hunter2"),
+        ("DATABASE_URL", "postgres://ann:hunter2@db.example.com/app?sslmode=verify-full"),
+    ];
+    let (ended, _) = app_kernel(&["variables"], &variables);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    assert!(!ended.out.contains("hunter2"), "{}", ended.out);
+    let value_of = |name: &str| {
+        let line = ended.out.lines().find(|line| line.split(' ').next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not listed:\n{}", ended.out));
+        line[name.len()..].trim_start().split("  ").next().unwrap_or_default().to_owned()
+    };
+    for variable in VARIABLES {
+        let wanted = match variable.name {
+            "PORT" => "8123".to_owned(),
+            "JWT_SECRET" => "[secret]".to_owned(),
+            "DATABASE_URL" => "postgres://db.example.com/app".to_owned(),
+            _ => format!("({})", variable.default),
+        };
+        assert_eq!(value_of(variable.name), wanted, "{}", variable.name);
+    }
+}
+
+#[test]
+fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
+    let (ended, left) = app_kernel(&["check"], &[]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    let wanted = "\n  a service here\n\n  \
+        database    off  DATABASE_URL is not set. Example: sqlite:///./data/app.db\n  \
+        health      on   /healthz, /readyz\n  \
+        auth        off  DATABASE_URL is not set\n  \
+        workspaces  off  DATABASE_URL is not set\n  \
+        documents   on   /docs, /openapi.json\n  \
+        cors        on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";
+    assert_eq!(ended.out, wanted);
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn a_database_file_that_is_still_to_come_is_not_made() {
+    let variables = [("DATABASE_URL", "sqlite:///./data/app.db"), ("JWT_SECRET", "short")];
+    let (ended, left) = app_kernel(&["doctor"], &variables);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.out.contains("database    on   sqlite:///./data/app.db, made at the first start\n"), "{}", ended.out);
+    assert!(ended.out.contains("auth        on   "), "{}", ended.out);
+    assert!(
+        ended.err.starts_with("Warning: JWT_SECRET is a development secret or shorter than 32 bytes"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn what_keeps_a_service_from_starting_is_a_line_with_the_cure_and_exit_code_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    drop(listener); // nobody listens there now
+    let url = format!("postgres://ann:hunter2@127.0.0.1:{port}/app");
+    let variables = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", SECRET), ("TRUSTED_PROXIES", "10.0.0.0/99")];
+    let (ended, _) = app_kernel(&["check"], &variables);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.contains("database    off  it can't be used, see below\n"), "{}", ended.out);
+    assert_eq!(
+        ended.err,
+        format!(
+            "Error: TRUSTED_PROXIES has `10.0.0.0/99`; it must list addresses or networks such as 10.0.0.0/8 or fd00::/8\n\
+             Error: DATABASE_URL: cannot reach PostgreSQL at 127.0.0.1:{port}: nothing listens there; start it, or correct the host and port\n"
+        )
+    );
+
+    let (ended, _) = app_kernel(&["check"], &[("PORT", "eighty")]);
+    assert_eq!(
+        (ended.code, ended.err.as_str()),
+        (Some(1), "Error: PORT is `eighty`; it must be a port from 0 to 65535\n")
+    );
+}
