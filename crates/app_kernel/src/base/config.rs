@@ -2,6 +2,7 @@
 //! a value that can't be used ends the start with one line that names the variable and the cure.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -75,7 +76,14 @@ pub const VARIABLES: &[Variable] = &[
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
     variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
-    variable("DATA_DIR", ".data", "where backups, migrations and markers will lie; not used yet"),
+    variable("DATA_DIR", ".data", "where backups lie; migrations and markers will"),
+    variable(
+        "BACKUP_ENABLED",
+        "true",
+        "whether a backup is made at each start, where anything has changed since the last one",
+    ),
+    variable("BACKUP_DIR", "`backups` in DATA_DIR", "where backups lie"),
+    variable("BACKUP_KEEP", "14", "how many backups are kept; older ones of the same service go"),
     variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),
     variable("JWT_SECRET_PREVIOUS", "none", "former secrets, separated by commas: still accepted, never used to sign"),
     variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
@@ -155,6 +163,12 @@ pub struct ServiceConfig {
     pub migration_enabled: bool,
     /// Where backups, migrations and markers lie.
     pub data_dir: String,
+    /// Whether a backup is made at each start, where anything has changed since the last one.
+    pub backup_enabled: bool,
+    /// Where backups lie. None: `backups` in `data_dir`.
+    pub backup_dir: Option<String>,
+    /// How many backups are kept.
+    pub backup_keep: usize,
 
     /// Signs access tokens.
     pub jwt_secret: Option<Secret>,
@@ -218,6 +232,9 @@ impl Default for ServiceConfig {
             schema_strict: false,
             migration_enabled: true,
             data_dir: ".data".to_owned(),
+            backup_enabled: true,
+            backup_dir: None,
+            backup_keep: 14,
             jwt_secret: None,
             jwt_secret_previous: Vec::new(),
             jwt_expiry_hours: 24,
@@ -284,6 +301,9 @@ impl ServiceConfig {
             schema_strict: env.flag("SCHEMA_STRICT", false)?,
             migration_enabled: env.flag("MIGRATION_ENABLED", true)?,
             data_dir: env.text("DATA_DIR").unwrap_or(default.data_dir),
+            backup_enabled: env.flag("BACKUP_ENABLED", true)?,
+            backup_dir: env.text("BACKUP_DIR"),
+            backup_keep: env.parsed("BACKUP_KEEP", default.backup_keep, "a number from 1")?,
             jwt_secret: env
                 .secret("JWT_SECRET")
                 .or_else(|| (debug && !production).then(|| Secret::new(DEVELOPMENT_SECRET))),
@@ -340,6 +360,12 @@ impl ServiceConfig {
         })
     }
 
+    /// Where backups lie: `backup_dir`, else `backups` in `data_dir`.
+    #[must_use]
+    pub fn effective_backup_dir(&self) -> PathBuf {
+        self.backup_dir.as_ref().map_or_else(|| Path::new(&self.data_dir).join("backups"), PathBuf::from)
+    }
+
     /// Whether the signing secret is one that production would refuse.
     #[must_use]
     pub fn has_weak_secret(&self) -> bool {
@@ -375,6 +401,7 @@ impl ServiceConfig {
         }
         for (name, value) in [
             ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
+            ("BACKUP_KEEP", self.backup_keep),
             ("MAX_CONNECTIONS", self.max_connections),
             ("MAX_BODY_BYTES", self.max_body_bytes),
             ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
@@ -498,6 +525,19 @@ mod tests {
         assert!(!config.debug && config.cors_credentials && config.saas_enabled);
         assert_eq!(config.database_type, "sqlite");
         assert_eq!(config.host.to_string(), "127.0.0.1");
+    }
+
+    /// Promise: D4
+    #[test]
+    fn backups_lie_in_the_data_folder_unless_told_otherwise() {
+        let defaults = config(&[]).expect("defaults");
+        assert!(defaults.backup_enabled);
+        assert_eq!((defaults.effective_backup_dir(), defaults.backup_keep), (".data/backups".into(), 14));
+        let there = config(&[("DATA_DIR", "/var/app")]).expect("a folder");
+        assert_eq!(there.effective_backup_dir(), PathBuf::from("/var/app/backups"));
+        let elsewhere = config(&[("DATA_DIR", "/var/app"), ("BACKUP_DIR", "/mnt/b")]).expect("a folder");
+        assert_eq!(elsewhere.effective_backup_dir(), PathBuf::from("/mnt/b"));
+        assert_eq!(refusal(&[("BACKUP_KEEP", "0")]), "BACKUP_KEEP is 0; it must be at least 1");
     }
 
     /// Promise: F4

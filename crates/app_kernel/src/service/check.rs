@@ -63,7 +63,7 @@ async fn database(config: &ServiceConfig) -> Result<Fact> {
                 .map(|()| Fact { detail: format!("{}, made at the first start", fact.detail), ..fact });
         }
     }
-    if let Some(db) = lifecycle::open_database(config, &Clock::system(), &[], &[]).await? {
+    if let Some(db) = lifecycle::open_database("check", config, &Clock::system(), &[], &[]).await? {
         let answer = db.ping().await;
         db.close().await;
         answer?;

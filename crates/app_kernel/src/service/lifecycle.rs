@@ -15,6 +15,7 @@ use super::features::{Feature, Mounted, features};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
+use crate::store::db::backup::BackupOptions;
 use crate::store::db::entity::EntityDef;
 use crate::store::db::url::DatabaseUrl;
 use crate::store::db::{Db, DbOptions, Options};
@@ -51,7 +52,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let features = features(&config);
     let mut facts = vec![database_fact(&config)?];
-    let db = open_database(&config, &clock, &features, &entities).await?;
+    let db = open_database(&name, &config, &clock, &features, &entities).await?;
     if let Some(db) = &db
         && config.migration_enabled
     {
@@ -84,6 +85,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
 
 /// The database of a service, with the tables of its features and its own.
 pub(super) async fn open_database(
+    name: &str,
     config: &ServiceConfig,
     clock: &crate::base::clock::Clock,
     features: &[Feature],
@@ -96,13 +98,15 @@ pub(super) async fn open_database(
         sqlite_full_sync: config.sqlite_full_sync,
         ..Options::default()
     };
-    let options = DbOptions { driver, schema_strict: config.schema_strict, clock: clock.clone() };
+    let backups = Some(BackupOptions::from_config(name, config));
+    let options = DbOptions { driver, schema_strict: config.schema_strict, clock: clock.clone(), backups };
     Db::open(&url, &all, options).await.map(Some)
 }
 
 /// The database that the command line works on, without serving.
 pub(super) async fn open_for_command(service: &Service) -> Result<Db> {
-    let db = open_database(&service.config, &service.clock, &features(&service.config), &service.entities).await?;
+    let Service { name, config, clock, entities, .. } = service;
+    let db = open_database(name, config, clock, &features(config), entities).await?;
     db.ok_or_else(|| Error::invalid("DATABASE_URL is not set; this command needs it. Example: sqlite:///./data/app.db"))
 }
 

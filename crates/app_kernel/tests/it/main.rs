@@ -3,6 +3,7 @@
 
 mod architecture;
 mod auth;
+mod backup;
 mod bad_input;
 mod chaos;
 mod db;

@@ -42,6 +42,12 @@ impl Tables {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The tables in the database are others now: undeclared ones are looked up anew.
+    pub(crate) fn forget_undeclared(&self) {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        *by_name = self.declared.iter().map(|table| (table.def.table.to_string(), Arc::clone(table))).collect();
+    }
+
     fn put(&self, table: Table) -> Arc<Table> {
         let table = Arc::new(table);
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);

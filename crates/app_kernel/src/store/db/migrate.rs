@@ -182,7 +182,7 @@ impl Migrate {
 }
 
 /// MySQL and MariaDB each have their own name for the collation that compares bytes and does not pad.
-async fn binary_collation(session: &mut Session<'_>) -> DbResult<&'static str> {
+pub(super) async fn binary_collation(session: &mut Session<'_>) -> DbResult<&'static str> {
     if session.dialect().backend() != Backend::MySql {
         return Ok("");
     }

@@ -4,6 +4,7 @@
 //! What is acknowledged is on the disk. Everything below [`Db`] means the same on all three databases.
 
 mod api;
+pub mod backup;
 mod coerce;
 mod cursor;
 pub mod dialect;
@@ -41,6 +42,7 @@ pub use driver::Options;
 pub use migrate::Migration;
 
 use api::find::FindCache;
+use backup::BackupOptions;
 use driver::{Driver, Operation};
 use error::DbError;
 use schema::check_declarations;
@@ -75,6 +77,9 @@ struct Shared {
     tables: Tables,
     finds: FindCache,
     clock: Clock,
+    /// For backups, which have connections of their own.
+    url: Secret,
+    backups: Option<BackupOptions>,
 }
 
 /// What a database is opened with, beside its address.
@@ -86,6 +91,8 @@ pub struct DbOptions {
     pub schema_strict: bool,
     /// The source of `created_at` and `updated_at`.
     pub clock: Clock,
+    /// Where backups lie. Without it, none can be made.
+    pub backups: Option<BackupOptions>,
 }
 
 impl Db {
@@ -100,7 +107,8 @@ impl Db {
         let dialect = driver.dialect();
         let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect));
         let tables = Tables::new(declared, options.schema_strict);
-        let shared = Shared { driver, tables, finds: FindCache::default(), clock: options.clock };
+        let DbOptions { clock, backups, .. } = options;
+        let shared = Shared { driver, tables, finds: FindCache::default(), clock, url: url.text, backups };
         Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None })
     }
 

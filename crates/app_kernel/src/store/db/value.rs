@@ -9,7 +9,8 @@ use serde::ser::{Serialize, Serializer};
 use crate::base::clock::format_timestamp;
 
 /// What a column holds. Each has one form in SQLite, PostgreSQL and MySQL, and one in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ColumnType {
     /// Text of any length; compared byte by byte, so case, accents and trailing spaces count.
     Text,

@@ -8,7 +8,7 @@ mod pages;
 mod queries;
 mod schema;
 mod transactions;
-mod types;
+pub(crate) mod types;
 mod undeclared;
 mod untyped;
 

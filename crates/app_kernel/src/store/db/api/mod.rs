@@ -8,4 +8,5 @@ pub(crate) mod params;
 pub(crate) mod raw;
 pub(crate) mod save;
 pub(crate) mod shape;
+pub(crate) mod undo;
 mod values;

@@ -97,7 +97,7 @@ impl Db {
         self.execute(format!("DELETE FROM [{}] WHERE [id] = ?", table.def.history_table()), [id]).await
     }
 
-    fn stamp(&self, operation: Operation) -> Stamp {
+    pub(super) fn stamp(&self, operation: Operation) -> Stamp {
         Stamp { operation, caller: self.caller.clone(), at: self.shared.clock.now() }
     }
 }

@@ -15,7 +15,7 @@ mod postgres;
 #[cfg(all(test, feature = "mysql", feature = "postgres"))]
 mod server_tests;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub(crate) mod sqlite;
 #[cfg(feature = "postgres")]
 mod tls;
 

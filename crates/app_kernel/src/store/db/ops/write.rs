@@ -275,6 +275,43 @@ impl Operation for Delete {
     }
 }
 
+/// A version of the past as the next one: its content, whether the row lives or was softly deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Revive {
+    pub(crate) table: Arc<Table>,
+    pub(crate) id: String,
+    /// The own columns as they were, in the table's order; what the history does not tell stays as it is.
+    pub(crate) given: Vec<Option<Value>>,
+    pub(crate) stamp: Stamp,
+}
+
+impl Operation for Revive {
+    type Output = Vec<Value>;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
+        let table = &self.table;
+        let found = session
+            .query(&table.sql.lock, &[Value::from(&self.id)], |row| {
+                table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<Vec<Value>, _>>()
+            })
+            .await?;
+        let gone = || Error::not_found("it was deleted for good; only its history is left");
+        let mut row = found.into_iter().next().ok_or_else(gone)?;
+        let last = row.len() - 1;
+        for (slot, given) in row[1..].iter_mut().zip(&self.given) {
+            if let Some(value) = given {
+                slot.clone_from(value);
+            }
+        }
+        row[last - 2] = Value::Timestamp(self.stamp.at);
+        row[last - 1] = Value::Null;
+        row[last] = Value::Int(row[last].as_int().unwrap_or(0) + 1);
+        let entry = Entry::new(table, session.dialect().backend(), How::Update, row.clone(), &self.stamp);
+        // The row is locked, so it is as it was read.
+        if entry.write(table, session).await? { Ok(row) } else { Err(gone().into()) }
+    }
+}
+
 fn check_version(wanted: Option<i64>, found: i64) -> Result<(), Error> {
     match wanted {
         Some(wanted) if wanted != found => Err(Error::conflict(format!(

@@ -1,6 +1,7 @@
 //! SQLite in the process: one thread that writes and groups queued writes into one commit, and threads that read.
 //! A write is acknowledged after the commit that holds it; with `synchronous=FULL` that is after it reached the disk.
 
+pub(crate) mod copy;
 mod error;
 mod session;
 mod threads;

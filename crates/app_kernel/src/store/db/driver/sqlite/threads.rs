@@ -197,6 +197,8 @@ fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, dead
             WriteJob::Stop => break,
         }
     }
+    // Tidying up is worth no wait for others who are at work.
+    let _ = connection.busy_timeout(Duration::ZERO);
     let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 

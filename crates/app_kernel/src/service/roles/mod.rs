@@ -1,7 +1,10 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
+mod backup;
+
 use std::io::{ErrorKind, Write as _};
 
+use backup::BackupAction;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::{Service, facts, lifecycle, log};
@@ -29,6 +32,30 @@ enum Role {
         /// Only print the SQL
         #[arg(long)]
         plan: bool,
+    },
+    /// Make a backup, list them, or verify them
+    Backup {
+        #[command(subcommand)]
+        action: Option<BackupAction>,
+    },
+    /// Make the database what a backup says; a safety copy comes first
+    Restore {
+        /// The backup, as `backup list` names it
+        name: String,
+        /// Only this entity, with its history
+        #[arg(long)]
+        table: Option<String>,
+        /// Only say what would happen
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Go back to the last backup of a day or earlier; a safety copy comes first
+    Rollback {
+        /// The day, such as 2026-01-29; its end in UTC counts
+        date: String,
+        /// Do it; without this, only say what would happen
+        #[arg(long)]
+        confirm: bool,
     },
     /// Print the OpenAPI document
     Openapi,
@@ -71,6 +98,9 @@ pub(super) fn run(service: Service) -> Result<()> {
         match arguments.role.unwrap_or(Role::Serve) {
             Role::Serve => serve(service).await,
             Role::Migrate { plan } => migrate(service, plan).await,
+            Role::Backup { action } => backup::backup(service, action).await,
+            Role::Restore { name, table, plan } => backup::restore(service, &name, table.as_deref(), plan).await,
+            Role::Rollback { date, confirm } => backup::rollback(service, &date, confirm).await,
             Role::Openapi => openapi(service).await,
             Role::User { action } => user(service, action).await,
         }

@@ -1,0 +1,153 @@
+//! The commands about backups: they say what they did in words, and how far they are where somebody looks at a terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::Subcommand;
+
+use super::super::{Service, lifecycle};
+use super::say;
+use crate::base::clock::format_timestamp;
+use crate::base::error::{Error, Result};
+use crate::store::db::Db;
+use crate::store::db::backup::{Backups, Listed, Manifest, Progress, Restored};
+
+/// What there is to do about backups, beside making one.
+#[derive(Debug, Subcommand)]
+pub(super) enum BackupAction {
+    /// List all backups, the oldest first
+    List,
+    /// Read backups back: every checksum, row and value
+    Verify {
+        /// The backup; the newest of this service where none is named
+        name: Option<String>,
+        /// All of this service
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+}
+
+pub(super) async fn backup(service: Service, action: Option<BackupAction>) -> Result<()> {
+    let (db, backups) = open(&service).await?;
+    let done = match action {
+        None => make(&backups).await,
+        Some(BackupAction::List) => list(&backups),
+        Some(BackupAction::Verify { name, all }) => verify(&backups, &service.name, name, all).await,
+    };
+    db.close().await;
+    done
+}
+
+pub(super) async fn restore(service: Service, name: &str, table: Option<&str>, plan_only: bool) -> Result<()> {
+    let (db, backups) = open(&service).await?;
+    let restored = match plan_only {
+        true => backups.plan_restore(name, table).await,
+        false => backups.restore(name, table).await,
+    };
+    db.close().await;
+    tell(&restored?, !plan_only, "without --plan")
+}
+
+pub(super) async fn rollback(service: Service, date: &str, confirm: bool) -> Result<()> {
+    let (db, backups) = open(&service).await?;
+    let restored = backups.rollback(date, confirm).await;
+    db.close().await;
+    tell(&restored?, confirm, "with --confirm")
+}
+
+async fn open(service: &Service) -> Result<(Db, Backups)> {
+    let db = lifecycle::open_for_command(service).await?;
+    let mut backups = db.backups()?;
+    if std::io::stderr().is_terminal() {
+        backups = backups.with_progress(Progress::new(|table, rows| {
+            let mut terminal = std::io::stderr();
+            // A terminal that is gone is no reason to stop.
+            let _ = write!(terminal, "\r\x1b[K{table}: {rows} rows").and_then(|()| terminal.flush());
+        }));
+    }
+    Ok((db, backups))
+}
+
+fn clear_progress() {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r\x1b[K").and_then(|()| terminal.flush());
+    }
+}
+
+async fn make(backups: &Backups) -> Result<()> {
+    let made = backups.make().await;
+    clear_progress();
+    let made = made?;
+    let native = made.native.as_deref().map_or_else(
+        || "no native form: this database or its tools can't make one here\n".to_owned(),
+        |native| format!("{native}: the same, in the database's own form\n"),
+    );
+    let removed = made.removed.iter().map(|name| format!("{name}: removed to make room (BACKUP_KEEP)\n"));
+    let first = format!("{}: {} tables, {} rows, verified\n", made.csv, made.tables, made.rows);
+    say(&[first, native].into_iter().chain(removed).collect::<String>())
+}
+
+fn list(backups: &Backups) -> Result<()> {
+    let listed = backups.list()?;
+    if listed.is_empty() {
+        return say("there are no backups yet; `backup` makes one\n");
+    }
+    let line = |Listed { name, manifest }: &Listed| match manifest {
+        Ok(manifest) => format!("{name}: {}\n", described(manifest)),
+        Err(error) => format!("{name}: {error}\n"),
+    };
+    say(&listed.iter().map(line).collect::<String>())
+}
+
+fn described(manifest: &Manifest) -> String {
+    format!(
+        "{} of {}, {}, {} tables, {} rows",
+        format_timestamp(manifest.created_at),
+        manifest.service,
+        manifest.backend,
+        manifest.tables.len(),
+        manifest.rows()
+    )
+}
+
+async fn verify(backups: &Backups, service: &str, name: Option<String>, all: bool) -> Result<()> {
+    let is_ours = |listed: &Listed| listed.manifest.as_ref().map_or(true, |manifest| manifest.service == service);
+    let mut names: Vec<String> = match name {
+        Some(name) => vec![name],
+        None => backups.list()?.into_iter().filter(is_ours).map(|listed| listed.name).collect(),
+    };
+    if !all {
+        names = names.pop().into_iter().collect();
+    }
+    if names.is_empty() {
+        return Err(Error::not_found("there is no backup to verify; `backup` makes one"));
+    }
+    let mut damaged = 0;
+    for name in &names {
+        match backups.verify(name).await {
+            Ok(manifest) => say(&format!("{name}: good: {}\n", described(&manifest)))?,
+            Err(error) => {
+                damaged += 1;
+                say(&format!("{name}: {error}\n"))?;
+            }
+        }
+    }
+    if damaged > 0 {
+        return Err(Error::invalid(format!("{damaged} of {} backups are damaged", names.len())));
+    }
+    Ok(())
+}
+
+fn tell(restored: &Restored, is_done: bool, how: &str) -> Result<()> {
+    clear_progress();
+    let Restored { name, created_at, safety_copy, steps } = restored;
+    let steps: String = steps.iter().map(|step| format!("  {step}\n")).collect();
+    let end = match safety_copy {
+        _ if !is_done => format!("nothing was changed; {how}, this is what is done, after a safety copy"),
+        Some(copy) => {
+            format!("restored. The state before is in {copy}; restart the services that use this database")
+        }
+        None => "restored".to_owned(),
+    };
+    say(&format!("{name}, made {}\n{steps}{end}\n", format_timestamp(*created_at)))
+}
