@@ -77,11 +77,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
     variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
     variable("DATA_DIR", ".data", "where backups lie; migrations and markers will"),
-    variable(
-        "BACKUP_ENABLED",
-        "true",
-        "whether a backup is made at each start, where anything has changed since the last one",
-    ),
+    variable("BACKUP_ENABLED", "true", "accepted, but backups are made by command only yet, not at each start"),
     variable("BACKUP_DIR", "`backups` in DATA_DIR", "where backups lie"),
     variable("BACKUP_KEEP", "14", "how many backups are kept; older ones of the same service go"),
     variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),

@@ -17,7 +17,7 @@ on_every_database!(
     only_so_many_are_kept_and_those_of_others_stay,
 );
 
-/// Promise: D1, D5
+/// Promise: D5
 async fn a_backup_has_a_name_a_manifest_and_every_row(database: TestDatabase) {
     let place = Place::new(&database, &[Widget::definition()]).await;
     let gear = place.db.save(widget("gear")).await.expect("a save");
@@ -95,7 +95,6 @@ async fn a_backup_does_not_wait_for_a_transaction_that_is_open(database: TestDat
     place.db.close().await;
 }
 
-/// Promise: D1
 async fn a_start_backs_up_what_has_changed_and_nothing_else(database: TestDatabase) {
     let place = Place::new(&database, &[Widget::definition()]).await;
     let config = ServiceConfig::default();
