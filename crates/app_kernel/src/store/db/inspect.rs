@@ -59,11 +59,16 @@ pub(crate) async fn inspect(session: &mut Session<'_>, only: Option<&str>) -> Db
         found.tables.entry(table).or_default().columns.push(column);
     }
     for (table, index) in session.query(indexes, &only, |row| Ok((text(row, 0)?, text(row, 1)?))).await? {
-        found.tables.entry(table).or_default().indexes.insert(index);
+        // A table that came to be between two questions is not there yet.
+        if let Some(there) = found.tables.get_mut(&table) {
+            there.indexes.insert(index);
+        }
     }
     if let Some(foreign_keys) = foreign_keys {
         for (table, key) in session.query(foreign_keys, &only, |row| Ok((text(row, 0)?, text(row, 1)?))).await? {
-            found.tables.entry(table).or_default().foreign_keys.insert(key);
+            if let Some(there) = found.tables.get_mut(&table) {
+                there.foreign_keys.insert(key);
+            }
         }
     }
     Ok(found)
