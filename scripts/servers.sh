@@ -66,7 +66,16 @@ stop_servers() {
 }
 
 # Unix sockets have short names: 104 bytes on macOS, whose own temporary folder takes half of that.
-short_temporary_folder() { if [ -w /tmp ]; then echo /tmp; else echo "${TMPDIR:-/tmp}"; fi; }
+# A test that starts servers of its own says where by TEST_SERVERS_HOME.
+short_temporary_folder() {
+    if [ -n "${TEST_SERVERS_HOME:-}" ]; then
+        echo "$TEST_SERVERS_HOME"
+    elif [ -w /tmp ]; then
+        echo /tmp
+    else
+        echo "${TMPDIR:-/tmp}"
+    fi
+}
 
 # --- names and addresses ---------------------------------------------------------------------------------------------------------
 
@@ -148,6 +157,7 @@ install_missing() {
         esac
     done
     command -v curl >/dev/null || packages="$packages curl" # the README's session is run with it
+    case " $* " in *" postgres "*) [ -n "$(first_executable "$(command -v pgbouncer)" /usr/sbin/pgbouncer)" ] || packages="$packages pgbouncer" ;; esac
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" # ./test openapi
     [ -n "$packages" ] && command -v apt-get >/dev/null || return 0
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::engine::mail::Mailer;
 use crate::store::db::Db;
 
 /// What every handler may reach. Cheap to clone.
@@ -17,14 +18,21 @@ struct Engines {
     config: ServiceConfig,
     clock: Clock,
     db: Option<Db>,
+    mailer: Mailer,
     draining: AtomicBool,
 }
 
 impl Kernel {
-    /// Puts the engines together. Services get theirs from `Service`.
+    /// Puts the engines together; mail is off. Services get theirs from `Service`.
     #[must_use]
     pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db, draining: AtomicBool::new(false) }))
+        Self::with_mailer(config, clock, db, Mailer::off())
+    }
+
+    /// Puts the engines together.
+    #[must_use]
+    pub fn with_mailer(config: ServiceConfig, clock: Clock, db: Option<Db>, mailer: Mailer) -> Self {
+        Kernel(Arc::new(Engines { config, clock, db, mailer, draining: AtomicBool::new(false) }))
     }
 
     /// The configuration.
@@ -48,6 +56,12 @@ impl Kernel {
             Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db")
         };
         self.0.db.clone().ok_or_else(missing)
+    }
+
+    /// Sends mail.
+    #[must_use]
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
     }
 
     /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.

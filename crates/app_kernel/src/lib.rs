@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`base`] | plain values: errors, callers, time, ids, secrets, configuration |
 //! | [`store`] | where data lies: entities over SQLite, PostgreSQL and MySQL |
-//! | [`engine`] | mechanisms with several forms: limits |
+//! | [`engine`] | mechanisms with several forms: mail, limits |
 //! | [`kernel`] | one cheap handle to the engines; the axum state |
 //! | [`web`] | the accept loop, what happens to every request, extractors, the only way from error to response |
 //! | [`feature`] | what services get for free: auth, workspaces, health |

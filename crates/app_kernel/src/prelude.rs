@@ -10,6 +10,7 @@ pub use crate::base::clock::Timestamp;
 pub use crate::base::config::ServiceConfig;
 pub use crate::base::error::{Error, ErrorKind, OrInternal, OrNotFound, Result};
 pub use crate::feature::auth::{AdminUser, CurrentUser, OptionalUser};
+pub use crate::feature::workspaces::{WorkspaceAdmin, WorkspaceDb, WorkspaceMember, WorkspaceOwner};
 pub use crate::kernel::Kernel;
 pub use crate::service::Service;
 pub use crate::store::db::entity::Entity;

@@ -51,34 +51,45 @@ impl Clock {
 /// Writes a time as the API, SQLite and the history do: RFC 3339 in UTC, always six digits of a second, so that text sorts as time does.
 #[must_use]
 pub fn format_timestamp(time: Timestamp) -> String {
-    let mut text = String::with_capacity(27);
-    push_timestamp(&mut text, time);
-    text
+    Written::new(time).as_str().to_owned()
 }
 
 /// As [`format_timestamp`], onto the end of `text`.
 pub fn push_timestamp(text: &mut String, time: Timestamp) {
-    // Both are negative before 1970.
-    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
-    let (seconds, nanos) = if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
-    let (year, month, day) = date_of(seconds.div_euclid(SECS_PER_DAY));
-    let (second, micro) = (seconds.rem_euclid(SECS_PER_DAY) as u32, nanos as u32 / 1000);
-    let mut digits = *b"0000-00-00T00:00:00.000000Z";
-    let mut put = |at: usize, two: u32| {
-        digits[at] = b'0' + (two / 10) as u8;
-        digits[at + 1] = b'0' + (two % 10) as u8;
-    };
-    put(0, year / 100 % 100);
-    put(2, year % 100);
-    put(5, month);
-    put(8, day);
-    put(11, second / 3600);
-    put(14, second / 60 % 60);
-    put(17, second % 60);
-    put(20, micro / 10_000);
-    put(22, micro / 100 % 100);
-    put(24, micro % 100);
-    text.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
+    text.push_str(Written::new(time).as_str());
+}
+
+/// A time as [`format_timestamp`] writes it, without an allocation.
+struct Written([u8; 27]);
+
+impl Written {
+    fn new(time: Timestamp) -> Self {
+        // Both are negative before 1970.
+        let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+        let (seconds, nanos) = if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
+        let (year, month, day) = date_of(seconds.div_euclid(SECS_PER_DAY));
+        let (second, micro) = (seconds.rem_euclid(SECS_PER_DAY) as u32, nanos as u32 / 1000);
+        let mut digits = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |at: usize, two: u32| {
+            digits[at] = b'0' + (two / 10) as u8;
+            digits[at + 1] = b'0' + (two % 10) as u8;
+        };
+        put(0, year / 100 % 100);
+        put(2, year % 100);
+        put(5, month);
+        put(8, day);
+        put(11, second / 3600);
+        put(14, second / 60 % 60);
+        put(17, second % 60);
+        put(20, micro / 10_000);
+        put(22, micro / 100 % 100);
+        put(24, micro % 100);
+        Written(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits are ASCII")
+    }
 }
 
 /// The day in the Gregorian calendar, so many days after 1970-01-01: H. Hinnant's `civil_from_days`
@@ -125,8 +136,14 @@ fn parse_our_own(text: &[u8]) -> Option<Timestamp> {
     let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
     let (hour, minute, second) = (two(11), two(14), two(17));
     let micro = two(20) * 10_000 + two(22) * 100 + two(24);
-    let is_time = hour < 24 && minute < 60 && second < 60;
-    if !are_digits || !is_time || year == 0 || !matches!(month, 1..=12) || day == 0 || day > days_in(year, month) {
+    if are_digits { timestamp_of([year, month, day], [hour, minute, second], micro) } else { None }
+}
+
+/// The moment of a day from the year 1 on, a time of day and microseconds, in UTC; none where there is no such day or time.
+#[must_use]
+pub fn timestamp_of([year, month, day]: [u32; 3], [hour, minute, second]: [u32; 3], micro: u32) -> Option<Timestamp> {
+    let is_time = hour < 24 && minute < 60 && second < 60 && micro < 1_000_000;
+    if !is_time || year == 0 || !matches!(month, 1..=12) || day == 0 || day > days_in(year, month) {
         return None;
     }
     let seconds = days_until(year, month, day) * SECS_PER_DAY + i64::from(hour * 3600 + minute * 60 + second);
@@ -153,7 +170,7 @@ pub mod iso {
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::format_timestamp(*time))
+        serializer.serialize_str(super::Written::new(*time).as_str())
     }
 
     /// Reads any RFC 3339 time.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::cron::Cron;
 use super::error::{Error, Result};
 use super::secret::Secret;
 
@@ -37,7 +38,7 @@ impl Variable {
         let value = value.trim();
         if ["SECRET", "PASSWORD", "TOKEN", "_KEY"].iter().any(|word| self.name.contains(word)) {
             "[secret]".to_owned()
-        } else if self.name.ends_with("_URL") && !value.starts_with("sqlite:") {
+        } else if self.name.contains("_URL") && !value.starts_with("sqlite:") {
             without_credentials(value)
         } else {
             value.to_owned()
@@ -72,19 +73,62 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "`sqlite:///./data/app.db`, `postgres://user:pass@host/db`, `mysql://user:pass@host/db`",
     ),
+    variable(
+        "DATABASE_URL_PREVIOUS",
+        "none",
+        "the last database's address, for the start that moves its data: needed where that has a password",
+    ),
     variable("DATABASE_POOL_SIZE", "10", "connections to PostgreSQL or MySQL, or reader threads on SQLite (2)"),
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
-    variable("MIGRATION_ENABLED", "true", "whether missing tables and columns are made at start"),
-    variable("DATA_DIR", ".data", "where backups lie; migrations and markers will"),
-    variable("BACKUP_ENABLED", "true", "accepted, but backups are made by command only yet, not at each start"),
+    variable("MIGRATION_ENABLED", "true", "whether the schema is brought up to date at start"),
+    variable("ALLOW_COLUMN_DELETION", "false", "`true` drops columns that are gone from the code, with their data"),
+    variable("ALLOW_TABLE_DELETION", "false", "`true` drops tables that are gone from the code, with their data"),
+    variable("SERVICE_RENAMED_FROM", "none", "the former name of the service, for the first start under a new one"),
+    variable(
+        "MIGRATIONS_DIR",
+        "`migrations_audit` in DATA_DIR",
+        "where each migration lies as a file, to be committed",
+    ),
+    variable(
+        "DATA_DIR",
+        ".data",
+        "where backups and migrations lie, mail in development, and which database was the last one",
+    ),
+    variable(
+        "BACKUP_ENABLED",
+        "true",
+        "a backup at each start where anything has changed, always before a migration; `false` leaves both to you",
+    ),
     variable("BACKUP_DIR", "`backups` in DATA_DIR", "where backups lie"),
     variable("BACKUP_KEEP", "14", "how many backups are kept; older ones of the same service go"),
+    variable("BACKUP_SCHEDULE", "none", "when to make backups besides: a cron expression in UTC, such as `0 3 * * *`"),
+    variable("BACKUP_S3_BUCKET", "none", "a bucket of S3, or of a store like it, that each backup is copied to"),
+    variable(
+        "BACKUP_S3_ENDPOINT",
+        "that of Amazon in the region",
+        "the store's address, such as `https://s3.example.com`",
+    ),
+    variable("BACKUP_S3_REGION", "us-east-1", "where the bucket lies; many stores take any word"),
+    variable("BACKUP_S3_PREFIX", "none", "what names in the bucket start with"),
+    variable("AWS_ACCESS_KEY_ID", "none", "who asks for the bucket"),
+    variable("AWS_SECRET_ACCESS_KEY", "none", "what signs these requests"),
     variable("JWT_SECRET", "none", "signs access tokens; 32 bytes or more in production. Without it auth is off"),
     variable("JWT_SECRET_PREVIOUS", "none", "former secrets, separated by commas: still accepted, never used to sign"),
     variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
     variable("AUTH_ENABLED", "true", "`false` leaves the auth routes out"),
     variable("ALLOW_SELF_SIGNUP", "true", "whether anybody may register"),
+    variable(
+        "PUBLIC_URL",
+        "http://HOST:PORT in development",
+        "where people reach the service: the start of the links in mails, such as https://myapp.com",
+    ),
+    variable(
+        "SMTP_URL",
+        "none: files in DATA_DIR/mail, or no mail in production",
+        "`smtps://user:pass@host`, `smtp://user:pass@host:587?tls=required`: the server that sends mail",
+    ),
+    variable("MAIL_FROM", "none", "who mail comes from: `My app <no-reply@myapp.com>`; SMTP_URL needs it"),
     variable("REDIS_URL", "none", "`redis://host:6379`; accepted, but nothing uses it yet"),
     variable("CORS_ORIGINS", "*", "origins that browsers may call from, separated by commas"),
     variable("CORS_CREDENTIALS", "true", "whether listed origins may send cookies and tokens"),
@@ -96,7 +140,7 @@ pub const VARIABLES: &[Variable] = &[
         "10",
         "how long a client may take to send a request's head, or stay idle between requests (6 times as long)",
     ),
-    variable("BODY_TIMEOUT_SECS", "30", "how long a body may pause, in and out"),
+    variable("BODY_TIMEOUT_SECS", "30", "how long a body may keep the other side waiting for 4 KiB, in and out"),
     variable("SHUTDOWN_TIMEOUT_SECS", "30", "how long requests in flight may take after SIGTERM"),
     variable(
         "LOG_LEVEL",
@@ -127,6 +171,23 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// A bucket of S3, or of a store that speaks its language.
+#[derive(Debug, Clone)]
+pub struct S3Config {
+    /// Its name.
+    pub bucket: String,
+    /// The store's address, such as `https://s3.eu-central-1.amazonaws.com`.
+    pub endpoint: String,
+    /// Where it lies.
+    pub region: String,
+    /// What names in it start with, or nothing.
+    pub prefix: String,
+    /// Who asks.
+    pub access_key_id: Secret,
+    /// What signs requests.
+    pub secret_access_key: Secret,
+}
+
 /// Everything that can be chosen about a service. Start from [`ServiceConfig::from_env`], or from `default()` in code.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
@@ -145,6 +206,8 @@ pub struct ServiceConfig {
 
     /// Where the data lies. Without it there is no store and no auth.
     pub database_url: Option<Secret>,
+    /// The address of the last database, whose data is to come along to another one.
+    pub database_url_previous: Option<Secret>,
     /// The database's name, or path for SQLite, where `database_url` is not set.
     pub database_name: Option<String>,
     /// `sqlite`, `postgres` or `mysql`, beside `database_name`.
@@ -155,8 +218,16 @@ pub struct ServiceConfig {
     pub sqlite_full_sync: bool,
     /// Refuses entities that were not declared.
     pub schema_strict: bool,
-    /// Whether missing tables and columns are made at start.
+    /// Whether the schema is brought up to date at start.
     pub migration_enabled: bool,
+    /// Whether columns that are gone from the code are dropped, with their data.
+    pub allow_column_deletion: bool,
+    /// Whether tables that are gone from the code are dropped, with their data.
+    pub allow_table_deletion: bool,
+    /// The former name of the service, whose database it takes over.
+    pub service_renamed_from: Option<String>,
+    /// Where migrations lie as files. None: `migrations_audit` in `data_dir`.
+    pub migrations_dir: Option<String>,
     /// Where backups, migrations and markers lie.
     pub data_dir: String,
     /// Whether a backup is made at each start, where anything has changed since the last one.
@@ -165,6 +236,10 @@ pub struct ServiceConfig {
     pub backup_dir: Option<String>,
     /// How many backups are kept.
     pub backup_keep: usize,
+    /// When backups are made while it serves: a cron expression in UTC.
+    pub backup_schedule: Option<String>,
+    /// Where each backup is copied to.
+    pub backup_s3: Option<S3Config>,
 
     /// Signs access tokens.
     pub jwt_secret: Option<Secret>,
@@ -178,6 +253,13 @@ pub struct ServiceConfig {
     pub allow_self_signup: bool,
     /// Workspaces are always on; kept for the specification's sake.
     pub saas_enabled: bool,
+
+    /// Where people reach the service: the start of the links in mails. None: its own address, in development only.
+    pub public_url: Option<String>,
+    /// The server that sends mail. None: mail is files in `data_dir`; in production there is none.
+    pub smtp_url: Option<Secret>,
+    /// Who mail comes from: an address, or a name and an address in angle brackets.
+    pub mail_from: Option<String>,
 
     /// Redis.
     pub redis_url: Option<Secret>,
@@ -200,7 +282,7 @@ pub struct ServiceConfig {
     pub max_body_bytes: usize,
     /// How long a client may take to send a request's head.
     pub header_timeout: Duration,
-    /// How long a body may pause, in and out.
+    /// How long a body may keep the other side waiting for 4 KiB (or its end), in and out.
     pub body_timeout: Duration,
     /// How long requests in flight may take after SIGTERM.
     pub shutdown_timeout: Duration,
@@ -221,22 +303,32 @@ impl Default for ServiceConfig {
             api_prefix: "/api/v1".to_owned(),
             root_alias: true,
             database_url: None,
+            database_url_previous: None,
             database_name: None,
             database_type: "sqlite".to_owned(),
             database_pool_size: None,
             sqlite_full_sync: true,
             schema_strict: false,
             migration_enabled: true,
+            allow_column_deletion: false,
+            allow_table_deletion: false,
+            service_renamed_from: None,
+            migrations_dir: None,
             data_dir: ".data".to_owned(),
             backup_enabled: true,
             backup_dir: None,
             backup_keep: 14,
+            backup_schedule: None,
+            backup_s3: None,
             jwt_secret: None,
             jwt_secret_previous: Vec::new(),
             jwt_expiry_hours: 24,
             auth_enabled: true,
             allow_self_signup: false,
             saas_enabled: true,
+            public_url: None,
+            smtp_url: None,
+            mail_from: None,
             redis_url: None,
             cors_origins: vec!["*".to_owned()],
             cors_credentials: true,
@@ -290,16 +382,23 @@ impl ServiceConfig {
             api_prefix: env.text_even_if_empty("API_PREFIX").unwrap_or(default.api_prefix),
             root_alias: env.flag("ROOT_ALIAS", true)?,
             database_url: env.secret("DATABASE_URL"),
+            database_url_previous: env.secret("DATABASE_URL_PREVIOUS"),
             database_name: None,
             database_type: default.database_type,
             database_pool_size: env.optional("DATABASE_POOL_SIZE", "a number from 1")?,
             sqlite_full_sync: env.one_of("SQLITE_SYNCHRONOUS", &[("full", true), ("normal", false)])?.unwrap_or(true),
             schema_strict: env.flag("SCHEMA_STRICT", false)?,
             migration_enabled: env.flag("MIGRATION_ENABLED", true)?,
+            allow_column_deletion: env.flag("ALLOW_COLUMN_DELETION", false)?,
+            allow_table_deletion: env.flag("ALLOW_TABLE_DELETION", false)?,
+            service_renamed_from: env.text("SERVICE_RENAMED_FROM"),
+            migrations_dir: env.text("MIGRATIONS_DIR"),
             data_dir: env.text("DATA_DIR").unwrap_or(default.data_dir),
             backup_enabled: env.flag("BACKUP_ENABLED", true)?,
             backup_dir: env.text("BACKUP_DIR"),
             backup_keep: env.parsed("BACKUP_KEEP", default.backup_keep, "a number from 1")?,
+            backup_schedule: env.text("BACKUP_SCHEDULE"),
+            backup_s3: env.s3()?,
             jwt_secret: env
                 .secret("JWT_SECRET")
                 .or_else(|| (debug && !production).then(|| Secret::new(DEVELOPMENT_SECRET))),
@@ -308,6 +407,9 @@ impl ServiceConfig {
             auth_enabled: env.flag("AUTH_ENABLED", true)?,
             allow_self_signup: env.flag("ALLOW_SELF_SIGNUP", true)?,
             saas_enabled: true,
+            public_url: env.text("PUBLIC_URL"),
+            smtp_url: env.secret("SMTP_URL"),
+            mail_from: env.text("MAIL_FROM"),
             redis_url: env.secret("REDIS_URL"),
             cors_origins: match env.list("CORS_ORIGINS") {
                 list if list.is_empty() => default.cors_origins,
@@ -362,6 +464,33 @@ impl ServiceConfig {
         self.backup_dir.as_ref().map_or_else(|| Path::new(&self.data_dir).join("backups"), PathBuf::from)
     }
 
+    /// Where migrations lie as files: `migrations_dir`, else `migrations_audit` in `data_dir`.
+    #[must_use]
+    pub fn effective_migrations_dir(&self) -> PathBuf {
+        self.migrations_dir.as_ref().map_or_else(|| Path::new(&self.data_dir).join("migrations_audit"), PathBuf::from)
+    }
+
+    /// When backups are made while it serves.
+    ///
+    /// # Errors
+    /// Where `backup_schedule` is no cron expression; names the variable and says what is wrong.
+    pub fn backup_cron(&self) -> Result<Option<Cron>> {
+        let Some(text) = &self.backup_schedule else { return Ok(None) };
+        let refused = |problem: Error| {
+            Error::invalid(format!(
+                "BACKUP_SCHEDULE is `{text}`: {problem}. Example: 0 3 * * * is each day at three, in UTC"
+            ))
+        };
+        Cron::parse(text).map(Some).map_err(refused)
+    }
+
+    /// Where people reach the service, without a slash at the end: `public_url`, else its own address, which is of use in development only.
+    #[must_use]
+    pub fn effective_public_url(&self) -> String {
+        let own = || format!("http://{}", std::net::SocketAddr::new(self.host, self.port));
+        self.public_url.as_ref().map_or_else(own, |url| url.trim_end_matches('/').to_owned())
+    }
+
     /// Whether the signing secret is one that production would refuse.
     #[must_use]
     pub fn has_weak_secret(&self) -> bool {
@@ -394,6 +523,16 @@ impl ServiceConfig {
             return refuse(
                 "ROOT_ALIAS is false and API_PREFIX is empty, so no route would answer; set one of them".to_owned(),
             );
+        }
+        self.backup_cron()?;
+        if let Some(url) = &self.public_url {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let is_place = |rest: &str| !rest.is_empty() && !rest.contains(['?', '#', '@', ' ', '\r', '\n']);
+            if !rest.is_some_and(is_place) {
+                return refuse(format!(
+                    "PUBLIC_URL is `{url}`; it must be an address without user, query and fragment, such as https://myapp.com"
+                ));
+            }
         }
         for (name, value) in [
             ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
@@ -444,6 +583,23 @@ impl Environment<'_> {
 
     fn secret(&self, name: &str) -> Option<Secret> {
         self.text(name).map(Secret::new)
+    }
+
+    fn s3(&self) -> Result<Option<S3Config>> {
+        let Some(bucket) = self.text("BACKUP_S3_BUCKET") else { return Ok(None) };
+        let region = self.text("BACKUP_S3_REGION").unwrap_or_else(|| "us-east-1".to_owned());
+        let key = |name: &str| {
+            let missing = || Error::invalid(format!("BACKUP_S3_BUCKET is set and {name} is not; the bucket needs it"));
+            self.secret(name).ok_or_else(missing)
+        };
+        Ok(Some(S3Config {
+            bucket,
+            endpoint: self.text("BACKUP_S3_ENDPOINT").unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com")),
+            region,
+            prefix: self.text("BACKUP_S3_PREFIX").unwrap_or_default(),
+            access_key_id: key("AWS_ACCESS_KEY_ID")?,
+            secret_access_key: key("AWS_SECRET_ACCESS_KEY")?,
+        }))
     }
 
     fn list(&self, name: &str) -> Vec<String> {
@@ -534,6 +690,15 @@ mod tests {
         let elsewhere = config(&[("DATA_DIR", "/var/app"), ("BACKUP_DIR", "/mnt/b")]).expect("a folder");
         assert_eq!(elsewhere.effective_backup_dir(), PathBuf::from("/mnt/b"));
         assert_eq!(refusal(&[("BACKUP_KEEP", "0")]), "BACKUP_KEEP is 0; it must be at least 1");
+    }
+
+    /// Promise: D4
+    #[test]
+    fn migrations_lie_in_the_data_folder_unless_told_otherwise() {
+        let folder = |variables: &[_]| config(variables).expect("a folder").effective_migrations_dir();
+        assert_eq!(folder(&[]), PathBuf::from(".data/migrations_audit"));
+        assert_eq!(folder(&[("DATA_DIR", "/var/app")]), PathBuf::from("/var/app/migrations_audit"));
+        assert_eq!(folder(&[("MIGRATIONS_DIR", "migrations")]), PathBuf::from("migrations"));
     }
 
     /// Promise: F4

@@ -79,6 +79,7 @@ struct Inner {
     message: Cow<'static, str>,
     fields: Vec<FieldError>,
     retry_after_secs: Option<u32>,
+    members: Vec<(&'static str, String)>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -103,6 +104,7 @@ impl Error {
             message: message.into(),
             fields: Vec::new(),
             retry_after_secs: None,
+            members: Vec::new(),
             cause: None,
         }))
     }
@@ -161,6 +163,13 @@ impl Error {
         self
     }
 
+    /// One more member of the problem document, for what the client needs to go on (RFC 9457, 3.2). Sent, never logged.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.0.members.push((name, value.into()));
+        self
+    }
+
     /// What lies behind it: logged, never sent.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -200,6 +209,12 @@ impl Error {
     #[must_use]
     pub fn field_errors(&self) -> &[FieldError] {
         &self.0.fields
+    }
+
+    /// The members that the problem document has beside its usual ones.
+    #[must_use]
+    pub fn members(&self) -> &[(&'static str, String)] {
+        &self.0.members
     }
 
     /// The seconds for `Retry-After`, where a new try makes sense.

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod caller;
 pub mod clock;
 pub mod config;
+pub mod cron;
 pub mod error;
 pub mod id;
 pub mod secret;

@@ -1,3 +1,5 @@
 //! What runs beside the store. Each engine has its forms behind one behaviour.
 
+pub mod mail;
 pub mod rate_limit;
+pub mod s3;

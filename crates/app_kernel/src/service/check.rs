@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::facts::{self, Fact};
 use super::features::features;
-use super::{lifecycle, log};
+use super::{database, lifecycle, log};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::engine::mail::Mailer;
 use crate::store::db::Backend;
 use crate::store::db::url::DatabaseUrl;
 use crate::web::edge::EdgeRules;
@@ -46,13 +47,17 @@ pub async fn check(config: &ServiceConfig) -> Report {
         }
     }
     report.facts.extend(features(config).into_iter().map(|feature| feature.fact));
+    match Mailer::from_config(config) {
+        Ok(mailer) => report.facts.push(lifecycle::mail_fact(&mailer)),
+        Err(problem) => report.problems.push(problem),
+    }
     report.facts.extend(lifecycle::facts_of_the_edge(config));
     report
 }
 
 /// The database, where it answers.
 async fn database(config: &ServiceConfig) -> Result<Fact> {
-    let fact = lifecycle::database_fact(config)?;
+    let fact = database::fact(config)?;
     let Some(url) = config.effective_database_url() else { return Ok(fact) };
     let url = DatabaseUrl::parse(&url)?;
     if url.backend == Backend::Sqlite {
@@ -63,7 +68,7 @@ async fn database(config: &ServiceConfig) -> Result<Fact> {
                 .map(|()| Fact { detail: format!("{}, made at the first start", fact.detail), ..fact });
         }
     }
-    if let Some(db) = lifecycle::open_database("check", config, &Clock::system(), &[], &[]).await? {
+    if let Some(db) = database::open("check", config, &Clock::system(), &[], &[]).await? {
         let answer = db.ping().await;
         db.close().await;
         answer?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aide::axum::ApiRouter;
 
 use super::facts::Fact;
+use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
 use crate::feature::{auth, health, workspaces};
@@ -20,11 +21,13 @@ pub(super) struct Mounted {
     pub(super) at_root: ApiRouter<Kernel>,
     /// Who finds out who asks.
     pub(super) authenticate: Option<Arc<dyn Authenticate>>,
+    /// What runs from when the service serves until it stops.
+    pub(super) tasks: Vec<Task>,
 }
 
 impl Default for Mounted {
     fn default() -> Self {
-        Mounted { routes: ApiRouter::new(), at_root: ApiRouter::new(), authenticate: None }
+        Mounted { routes: ApiRouter::new(), at_root: ApiRouter::new(), authenticate: None, tasks: Vec::new() }
     }
 }
 
@@ -61,9 +64,12 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             mount: mount_auth,
         },
         Feature {
-            fact: needs_auth("workspaces", "a personal one for each user".to_owned()),
+            fact: needs_auth(
+                "workspaces",
+                "/workspaces: a personal one for each user, shared ones by invitation".to_owned(),
+            ),
             entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
-            mount: |_| Ok(Mounted::default()),
+            mount: mount_workspaces,
         },
     ]
 }
@@ -85,6 +91,16 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
     if auth_is_off(config).is_some() {
         return Ok(Mounted::default());
     }
-    let auth = auth::Auth::new(config, kernel.clock().clone(), kernel.db()?, workspaces::on_sign_up())?;
-    Ok(Mounted { routes: auth::routes(Arc::clone(&auth)), authenticate: Some(auth), ..Mounted::default() })
+    let on_sign_up = workspaces::on_sign_up(kernel.clock().clone());
+    let hooks = auth::Hooks { on_sign_up, on_leave: workspaces::on_leave() };
+    let (auth, worker) = auth::Auth::new(config, kernel.clock().clone(), kernel.db()?, kernel.mailer().clone(), hooks)?;
+    let routes = auth::routes(Arc::clone(&auth));
+    let authenticate = workspaces::finding_workspaces(auth, kernel.db()?);
+    let work: Task = Box::new(|stop| Box::pin(worker.run(stop)));
+    Ok(Mounted { routes, authenticate: Some(authenticate), tasks: vec![work], ..Mounted::default() })
+}
+
+fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {
+    let is_off = auth_is_off(kernel.config()).is_some();
+    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(), ..Mounted::default() } })
 }

@@ -2,29 +2,30 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aide::axum::ApiRouter;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::Service;
 use super::facts::Fact;
-use super::features::{Feature, Mounted, features};
+use super::features::{Mounted, features};
+use super::tasks::{Task, Tasks};
+use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::engine::mail::Mailer;
 use crate::kernel::Kernel;
-use crate::store::db::backup::BackupOptions;
-use crate::store::db::entity::EntityDef;
-use crate::store::db::url::DatabaseUrl;
-use crate::store::db::{Db, DbOptions, Options};
 use crate::web::edge::{Edge, EdgeRules};
 use crate::web::openapi::{self, Document};
 use crate::web::server::{self, Limits};
 
 /// How long `/readyz` says 503 before the doors close, so that a load balancer can turn away first.
 const DRAIN_NOTICE: Duration = Duration::from_millis(500);
+
+/// How long background work may take to end, where the requests in flight have used all of the time.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A service that is ready to serve.
 pub struct Started {
@@ -33,6 +34,7 @@ pub struct Started {
     edge: Edge,
     document: Document,
     facts: Vec<Fact>,
+    tasks: Vec<Task>,
     name: String,
 }
 
@@ -42,80 +44,45 @@ pub struct Running {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
+    tasks: Tasks,
 }
 
-/// Opens the database, brings its schema up to date, and puts the routes together.
+/// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, entities, routes: add_routes } = service;
+    let Service { name, version, config, clock, mailer, entities, routes: add_routes } = service;
     config.check()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
+    let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
     let features = features(&config);
-    let mut facts = vec![database_fact(&config)?];
-    let db = open_database(&name, &config, &clock, &features, &entities).await?;
-    if let Some(db) = &db
-        && config.migration_enabled
-    {
-        let migration = db.migrate().await?;
-        for note in &migration.notes {
-            tracing::warn!(target: "app_kernel::migration", "{note}");
-        }
-        for statement in &migration.statements {
-            // The first line says it all; the rest is in the recorded migration.
-            let summary = statement.lines().next().unwrap_or_default().trim_end_matches(" (");
-            tracing::info!(target: "app_kernel::migration", "schema: {summary}");
-        }
+    let mut facts = vec![database::fact(&config)?];
+    let db = database::open(&name, &config, &clock, &features, &entities).await?;
+    if let Some(db) = &db {
+        facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::new(config, clock, db);
+    let kernel = Kernel::with_mailer(config, clock, db, mailer);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate) = (ApiRouter::new(), None);
+    let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
     for feature in features {
-        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out } = (feature.mount)(&kernel)?;
+        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
+            (feature.mount)(&kernel)?;
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
+        tasks.extend(work);
         facts.push(feature.fact);
     }
+    facts.push(mail_fact(kernel.mailer()));
+    tasks.extend(schedule::task(&kernel)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
-    Ok(Started { kernel, router, edge, document, facts, name })
+    Ok(Started { kernel, router, edge, document, facts, tasks, name })
 }
 
-/// The database of a service, with the tables of its features and its own.
-pub(super) async fn open_database(
-    name: &str,
-    config: &ServiceConfig,
-    clock: &crate::base::clock::Clock,
-    features: &[Feature],
-    entities: &[&'static EntityDef],
-) -> Result<Option<Db>> {
-    let Some(url) = config.effective_database_url() else { return Ok(None) };
-    let all: Vec<&EntityDef> = features.iter().flat_map(|feature| &feature.entities).chain(entities).copied().collect();
-    let driver = Options {
-        pool_size: config.database_pool_size,
-        sqlite_full_sync: config.sqlite_full_sync,
-        ..Options::default()
-    };
-    let backups = Some(BackupOptions::from_config(name, config));
-    let options = DbOptions { driver, schema_strict: config.schema_strict, clock: clock.clone(), backups };
-    Db::open(&url, &all, options).await.map(Some)
-}
-
-/// The database that the command line works on, without serving.
-pub(super) async fn open_for_command(service: &Service) -> Result<Db> {
-    let Service { name, config, clock, entities, .. } = service;
-    let db = open_database(name, config, clock, &features(config), entities).await?;
-    db.ok_or_else(|| Error::invalid("DATABASE_URL is not set; this command needs it. Example: sqlite:///./data/app.db"))
-}
-
-pub(super) fn database_fact(config: &ServiceConfig) -> Result<Fact> {
-    let Some(url) = config.effective_database_url() else {
-        return Ok(Fact::off("database", "DATABASE_URL is not set. Example: sqlite:///./data/app.db"));
-    };
-    let parsed = DatabaseUrl::parse(&url)?;
-    Ok(Fact::on("database", parsed.without_credentials()))
+pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
+    if mailer.is_on() { Fact::on("mail", mailer.describe()) } else { Fact::off("mail", mailer.describe()) }
 }
 
 pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
@@ -162,6 +129,12 @@ impl Started {
 
     /// The routes alone, without what happens at the edge.
     pub(super) fn into_router(self) -> Router {
+        let tasks = Tasks::start(self.tasks);
+        tokio::spawn(async move {
+            // Nobody tells when it is over, so it lasts as long as the runtime.
+            let _tasks = tasks;
+            std::future::pending::<()>().await;
+        });
         self.router
     }
 
@@ -202,7 +175,7 @@ impl Started {
             let drained = server::serve(listener, self.edge, limits, shutdown).await;
             tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
         });
-        Ok(Running { kernel, address, stop, served })
+        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks) })
     }
 }
 
@@ -238,11 +211,15 @@ impl Running {
 
     /// Lets the requests in flight finish, closes the database, and returns.
     pub async fn stop(self) {
+        let began = Instant::now();
         self.kernel.drain();
         let _ = self.stop.send(true);
         if let Err(error) = self.served.await {
             tracing::error!(%error, "the accept loop ended badly");
         }
+        // Those came last: the requests may have left them something to do.
+        let patience = self.kernel.config().shutdown_timeout.saturating_sub(began.elapsed()).max(LEAST_PATIENCE);
+        self.tasks.stop(patience).await;
         if let Ok(db) = self.kernel.db() {
             db.close().await;
         }

@@ -1,11 +1,15 @@
 //! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
 
 mod check;
+mod database;
 mod facts;
 mod features;
 mod lifecycle;
 pub mod log;
+mod progress;
 mod roles;
+mod schedule;
+mod tasks;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::ApiMethodRouter;
@@ -14,6 +18,7 @@ use axum::Router;
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
+use crate::engine::mail::Mailer;
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 
@@ -40,6 +45,7 @@ pub struct Service {
     version: String,
     config: ServiceConfig,
     clock: Clock,
+    mailer: Option<Mailer>,
     entities: Vec<&'static EntityDef>,
     routes: Vec<AddRoutes>,
 }
@@ -55,6 +61,7 @@ impl Service {
             version: "0.1.0".to_owned(),
             config,
             clock: Clock::system(),
+            mailer: None,
             entities: Vec::new(),
             routes: Vec::new(),
         }
@@ -149,6 +156,19 @@ impl Service {
         self
     }
 
+    /// Another way to send mail than `SMTP_URL` says.
+    pub fn mailer(mut self, mailer: Mailer) -> Self {
+        self.mailer = Some(mailer);
+        self
+    }
+
+    /// As [`Service::mailer`], unless the app has said another way already.
+    #[cfg(feature = "testing")]
+    pub(crate) fn mailer_unless_set(mut self, mailer: Mailer) -> Self {
+        self.mailer.get_or_insert(mailer);
+        self
+    }
+
     /// Runs the service in the role that the first argument names, `serve` where there is none. Ends with the process.
     ///
     /// # Errors
@@ -157,7 +177,7 @@ impl Service {
         roles::run(self)
     }
 
-    /// Opens the database, brings its schema up to date and puts the routes together, for those who own their runtime.
+    /// Opens the database, backs it up, brings its schema up to date and puts the routes together, for those who own their runtime.
     ///
     /// # Errors
     /// Where the start fails; the message names the cause and the cure.
@@ -165,7 +185,8 @@ impl Service {
         lifecycle::start(self).await
     }
 
-    /// As [`Service::start`], for those who serve the routes themselves. Without the kernel's accept loop there are no time-outs and no drain.
+    /// As [`Service::start`], for those who serve the routes themselves. Without the kernel's accept loop there are no time-outs and no drain;
+    /// background work, such as sending mail, runs until the runtime ends.
     ///
     /// # Errors
     /// Where the start fails; the message names the cause and the cure.

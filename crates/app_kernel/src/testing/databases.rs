@@ -17,7 +17,7 @@
 //! ```
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Termination};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -43,18 +43,10 @@ pub struct TestDatabase(Arc<Home>);
 struct Home {
     backend: Backend,
     url: Secret,
-    place: Place,
-}
-
-#[derive(Debug)]
-enum Place {
-    /// Removes itself when dropped.
-    #[cfg_attr(not(test), expect(dead_code, reason = "held for its Drop"))]
-    Folder(tempfile::TempDir),
-    Server {
-        server: DatabaseUrl,
-        name: String,
-    },
+    /// Where SQLite's file lies, and the data of a service beside each database. Removes itself when dropped.
+    folder: tempfile::TempDir,
+    /// The server that has the database, and its name there.
+    on_server: Option<(DatabaseUrl, String)>,
 }
 
 impl TestDatabase {
@@ -63,13 +55,9 @@ impl TestDatabase {
     /// # Panics
     /// Where the temporary folder can't be written.
     pub async fn sqlite() -> Self {
-        static SWEEP: Once = Once::new();
-        SWEEP.call_once(|| sweep_folders(&std::env::temp_dir()));
-        let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix(&new_name()).rand_bytes(0).tempdir();
-        let folder = folder.expect("the temporary folder can be written");
+        let folder = new_folder(&new_name());
         let url = Secret::new(format!("sqlite:///{}", folder.path().join("app.db").display()));
-        TestDatabase(Arc::new(Home { backend: Backend::Sqlite, url, place: Place::Folder(folder) }))
+        TestDatabase(Arc::new(Home { backend: Backend::Sqlite, url, folder, on_server: None }))
     }
 
     /// A new database on the server that `TEST_POSTGRES_URL` names.
@@ -113,7 +101,8 @@ impl TestDatabase {
         TestDatabase(Arc::new(Home {
             backend,
             url: Secret::new(with_database(server.text.expose(), &name)),
-            place: Place::Server { server, name },
+            folder: new_folder(&name),
+            on_server: Some((server, name)),
         }))
     }
 
@@ -123,6 +112,12 @@ impl TestDatabase {
         &self.0.url
     }
 
+    /// A folder of its own, as `DATA_DIR` would say it; for what a service keeps beside its database.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.0.folder.path().join("data")
+    }
+
     /// Which database it is on.
     #[must_use]
     pub fn backend(&self) -> Backend {
@@ -130,9 +125,16 @@ impl TestDatabase {
     }
 }
 
+fn new_folder(name: &str) -> tempfile::TempDir {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| sweep_folders(&std::env::temp_dir()));
+    let folder = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir();
+    folder.expect("the temporary folder can be written")
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
-        let Place::Server { server, name } = &self.place else {
+        let Some((server, name)) = &self.on_server else {
             return;
         };
         let (server, database) = (server.clone(), name.clone());
@@ -450,14 +452,15 @@ mod tests {
     async fn a_leftover_of_yesterday_is_swept(database: TestDatabase) {
         let old = Clock::system().now() - LEFTOVER_AGE - Duration::from_secs(1);
         let name = format!("{PREFIX}{:012x}{}", old.as_millisecond(), &new_name()[PREFIX.len() + 12..]);
-        let url = match &database.0.place {
-            Place::Folder(folder) => {
+        let url = match &database.0.on_server {
+            None => {
+                let folder = &database.0.folder;
                 let parent = folder.path().parent().expect("the temporary folder");
                 std::fs::create_dir(parent.join(&name)).expect("a folder");
                 sweep_folders(parent);
                 format!("sqlite:///{}/app.db", parent.join(&name).display())
             }
-            Place::Server { server, .. } => {
+            Some((server, _)) => {
                 let administrator = Administrator::connect(server).await.expect("the server answers");
                 let statement = create_statement(server.backend, &name);
                 administrator.run(statement).await.expect("a database");

@@ -9,6 +9,7 @@ use super::databases::TestDatabase;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::config::{LogFormat, ServiceConfig};
 use crate::base::secret::Secret;
+use crate::engine::mail::{Mail, Mailer, Outbox};
 use crate::kernel::Kernel;
 use crate::service::{Running, Service};
 use crate::store::db::Db;
@@ -18,6 +19,12 @@ pub const PASSWORD: &str = "correct horse battery staple";
 
 /// What signs the access tokens of every service under test.
 pub const JWT_SECRET: &str = "a secret of the tests, long enough for all";
+
+/// What the links in its mails start with.
+pub const PUBLIC_URL: &str = "https://app.example.com";
+
+/// How long a mail is waited for.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A service under test. Stops when dropped.
 ///
@@ -34,6 +41,7 @@ pub struct TestService {
     running: Option<Running>,
     clock: Clock,
     database: TestDatabase,
+    outbox: Outbox,
 }
 
 impl TestService {
@@ -66,20 +74,24 @@ impl TestService {
         let config = ServiceConfig {
             port: 0,
             database_url: Some(database.url().clone()),
+            data_dir: database.data_dir().display().to_string(),
             jwt_secret: Some(Secret::new(JWT_SECRET)),
             allow_self_signup: true,
+            backup_enabled: false,
+            public_url: Some(PUBLIC_URL.to_owned()),
             shutdown_timeout: Duration::from_secs(5),
             log_format: Some(LogFormat::Json),
             ..ServiceConfig::default()
         };
-        let service = build(config).clock(clock.clone());
+        let outbox = Outbox::default();
+        let service = build(config).clock(clock.clone()).mailer_unless_set(Mailer::into_outbox(&outbox));
         // Boxed: a start is the deepest future there is, and the compiler looks into all that a test awaits.
         let running: BoxFuture<'_, Running> = Box::pin(async {
             let started = service.start().await.unwrap_or_else(|error| panic!("the service does not start: {error:?}"));
             started.serve().await.unwrap_or_else(|error| panic!("the service does not listen: {error:?}"))
         });
         let running = running.await;
-        TestService { running: Some(running), clock, database }
+        TestService { running: Some(running), clock, database, outbox }
     }
 
     fn running(&self) -> &Running {
@@ -117,6 +129,21 @@ impl TestService {
     #[must_use]
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// What it has sent by mail.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Takes the oldest mail to an address out of the outbox; waits for it, because mail is sent beside the requests.
+    ///
+    /// # Panics
+    /// Where none comes.
+    pub async fn mail_to(&self, address: &str) -> Mail {
+        let mail = tokio::time::timeout(MAIL_TIMEOUT, self.outbox.take(address)).await;
+        mail.unwrap_or_else(|_| panic!("no mail came to {address}; there is {:?}", self.outbox.mails()))
     }
 
     /// Moves the service's clock.

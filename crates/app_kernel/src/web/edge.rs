@@ -32,6 +32,7 @@ use crate::base::error::{Error, Result};
 
 pub use super::middleware::client_address::ClientAddress;
 pub use super::middleware::request_id::RequestId;
+pub(crate) use super::middleware::request_log::note_workspace;
 
 /// When the request arrived. For durations only: the time of day comes from the clock.
 #[derive(Debug, Clone, Copy)]

@@ -45,6 +45,14 @@ pub struct ProblemBody<'a> {
     /// Every field that is wrong, where the problem is about fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ProblemField<'a>>,
+    /// What some problems say beside.
+    #[serde(flatten, serialize_with = "as_members")]
+    #[schemars(skip)]
+    members: &'a [(&'static str, String)],
+}
+
+fn as_members<S: serde::Serializer>(members: &&[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
 }
 
 /// What is wrong with one field.
@@ -153,6 +161,7 @@ fn body(error: &Error, status: StatusCode, request_id: Option<&str>) -> Vec<u8> 
         code: error.error_code(),
         request_id,
         errors: fields.map(|field| ProblemField { pointer: &field.pointer, detail: &field.message }).collect(),
+        members: error.members(),
     };
     serde_json::to_vec(&problem).expect("a struct of texts and numbers can be written")
 }
@@ -202,6 +211,32 @@ impl OperationOutput for Error {
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
         Self::operation_response(ctx, operation).map(|response| (None, response)).into_iter().collect()
+    }
+}
+
+/// 202 without a body: it was understood, and is done beside the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted;
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+
+impl OperationOutput for Accepted {
+    type Inner = ();
+
+    fn operation_response(_: &mut GenContext, _: &mut Operation) -> Option<aide::openapi::Response> {
+        Some(aide::openapi::Response { description: "It is done beside the request".to_owned(), ..Default::default() })
+    }
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        let status = Some(StatusCode::ACCEPTED.as_u16());
+        Self::operation_response(ctx, operation).map(|response| (status, response)).into_iter().collect()
     }
 }
 
@@ -315,6 +350,12 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "7");
         assert_eq!(json_of(response).await["request_id"], "req-1");
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_the_members_that_its_error_names() {
+        let error = Error::unauthenticated("one more step").member("challenge", "c-1");
+        assert_eq!(json_of(complete(error.into_response(), "req-1")).await["challenge"], "c-1");
     }
 
     #[tokio::test]

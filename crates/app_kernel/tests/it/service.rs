@@ -126,6 +126,7 @@ async fn a_draining_service_lives_but_wants_nothing_new() {
 }
 
 on_every_database!(
+    a_database_of_another_service_is_refused,
     readiness_follows_the_database,
     work_beside_requests_reaches_the_database,
     the_history_tells_who_did_it_in_which_request,
@@ -264,4 +265,35 @@ async fn id_of(client: &Client) -> String {
 
 fn request_id(answer: &Answer) -> &str {
     answer.header("x-request-id").expect("every answer says its request's id")
+}
+
+// --- whose database it is ------------------------------------------------------------------------------------------------------------
+
+/// Promise: R-13
+async fn a_database_of_another_service_is_refused(database: TestDatabase) {
+    let service = TestService::start_on(database.clone(), gadgets).await;
+    let ann = service.sign_up("ann").await;
+    ann.post("/gadgets", json!({ "name": "cog" })).await.expect(201);
+    let tables = service.db().plan_migration().await.expect("a plan");
+
+    let config = |renamed_from: Option<&str>| ServiceConfig {
+        database_url: Some(database.url().clone()),
+        data_dir: database.data_dir().join("other").display().to_string(),
+        allow_table_deletion: true,
+        service_renamed_from: renamed_from.map(str::to_owned),
+        ..ServiceConfig::default()
+    };
+    let refused =
+        Service::new("other_service", config(None)).start().await.err().expect("it is not theirs").to_string();
+    assert!(
+        refused.contains("this database is of the service `gadget_service`")
+            && refused.contains("SERVICE_RENAMED_FROM"),
+        "{refused}"
+    );
+    assert_eq!(service.db().plan_migration().await.expect("a plan"), tables, "nothing was changed");
+    assert_eq!(service.db().count::<Gadget>("", ()).await.expect("a count"), 1);
+
+    let renamed = Service::new("other_service", config(Some("gadget_service"))).entity::<Gadget>();
+    let started = renamed.start().await.expect("the same under a new name");
+    assert_eq!(started.kernel().db().expect("a database").count::<Gadget>("", ()).await.expect("a count"), 1);
 }

@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 
 use app_kernel::base::config::ServiceConfig;
 use app_kernel::store::db::Backend;
@@ -67,6 +68,7 @@ on_every_database!(
     a_wrong_user_or_password_is_named_with_the_cure,
     migrate_makes_the_schema_and_says_what_it_did,
     an_administrator_is_made_and_unmade_on_the_terminal,
+    an_account_is_made_listed_and_shut_on_the_terminal,
     the_production_recipes_start,
 );
 
@@ -131,6 +133,12 @@ fn values_that_do_not_fit_are_named_with_the_cure() {
             "LOG_LEVEL",
             "loud",
             "LOG_LEVEL is `loud`; it must be error, warn, info, debug, trace or off, or a filter such as `info,app_kernel::store=debug`",
+        ),
+        (
+            "BACKUP_SCHEDULE",
+            "daily",
+            "BACKUP_SCHEDULE is `daily`: it has not five fields: minute, hour, day of the month, month, day of the week. \
+             Example: 0 3 * * * is each day at three, in UTC",
         ),
         ("LOG_FORMAT", "xml", "LOG_FORMAT is `xml`; it must be json or pretty"),
         (
@@ -210,7 +218,8 @@ fn the_log_is_one_json_object_a_line_from_the_first_fact_to_the_last() {
         .iter()
         .filter_map(|line| Some((line["feature"].as_str()?, line["state"].as_str().expect("a fact is on or off"))))
         .collect();
-    let on = ["database", "health", "auth", "workspaces", "documents", "cors"].map(|name| (name, "on"));
+    let on = ["database", "backups", "health", "auth", "workspaces", "mail", "documents", "cors"];
+    let on = on.map(|name| (name, "on"));
     assert_eq!(facts, on);
     let requests: Vec<&Value> = lines.iter().filter(|line| line["route"] == "/healthz").collect();
     assert_eq!(requests.len(), 1, "{out:?}");
@@ -221,7 +230,8 @@ fn the_log_is_one_json_object_a_line_from_the_first_fact_to_the_last() {
 /// Promise: R-30
 #[test]
 fn sigterm_lets_a_request_in_flight_finish_and_ends_with_0() {
-    let mut serving = Place::new().serve();
+    let place = Place::new();
+    let mut serving = place.serve();
     let address = serving.url().trim_start_matches("http://").to_owned();
     let body = json!({ "email": "ann@example.com", "password": PASSWORD }).to_string();
     let mut connection = TcpStream::connect(&address).expect("it listens");
@@ -243,7 +253,14 @@ fn sigterm_lets_a_request_in_flight_finish_and_ends_with_0() {
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
     let Ended { code, out, err } = serving.end();
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.last().is_some_and(|line| line.contains("all connections are closed")), "{out:?}");
+    // What the request set off is done too, before the end.
+    let last: Vec<bool> = out[out.len() - 2..]
+        .iter()
+        .zip(["all connections are closed", ".eml"])
+        .map(|(line, end)| line.contains(end))
+        .collect();
+    assert_eq!(last, [true, true], "{out:?}");
+    assert_eq!(std::fs::read_dir(place.folder().join(".data/mail")).expect("a folder").count(), 1);
     assert!(TcpStream::connect(&address).is_err());
 }
 
@@ -254,6 +271,27 @@ fn ask(address: &str, request: &str) -> String {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).expect("it answers");
     answer
+}
+
+/// Promise: D1, D4
+#[test]
+fn each_start_backs_up_what_has_changed_and_says_so() {
+    let place = Place::new().with("DATA_DIR", "kept");
+    let fact = |place: &Place| {
+        let Ended { code, out, .. } = place.serve().stop();
+        assert_eq!(code, Some(0));
+        let lines = out.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let fact = lines.into_iter().find(|line| line["feature"] == "backups").expect("a fact about backups");
+        fact["message"].as_str().expect("a text").to_owned()
+    };
+    assert_eq!(fact(&place), "backups: on, the next start makes the first one: there was nothing yet");
+    let made = fact(&place);
+    let name = made.trim_start_matches("backups: on, ").split(':').next().expect("a name");
+    assert!(place.folder().join("kept/backups").join(name).join("manifest.json").is_file(), "{made}");
+    assert_eq!(fact(&place), format!("backups: on, nothing has changed since {name}"));
+    assert_eq!(place.run(&["backup", "verify", "--all"]).code, Some(0));
+    let off = place.with("BACKUP_ENABLED", "false");
+    assert_eq!(fact(&off), "backups: off, BACKUP_ENABLED is false");
 }
 
 // --- its roles -----------------------------------------------------------------------------------------------------------------------
@@ -346,6 +384,67 @@ async fn an_administrator_is_made_and_unmade_on_the_terminal(database: TestDatab
         (unknown.code, unknown.err.as_str()),
         (Some(1), "Error: there is no user with the address bob@example.com\n")
     );
+    assert_eq!(serving.stop().code, Some(0));
+}
+
+/// Promise: R-22, F5
+async fn an_account_is_made_listed_and_shut_on_the_terminal(database: TestDatabase) {
+    let place = Place::new().with("DATABASE_URL", database.url().expose()).with("JWT_SECRET", SECRET);
+    let place = place.with("ALLOW_SELF_SIGNUP", "false");
+    let made = place.run(&["user", "create", "Ann@example.com", "--admin", "--name", "Ann"]);
+    let [line] = made.out.as_slice() else { panic!("{:?} {}", made.out, made.err) };
+    let password = line.strip_prefix("Ann@example.com is an administrator; password, shown once: ").expect(line);
+
+    let bobs = {
+        let mut child = place.command(quickstart());
+        let mut child = child
+            .args(["user", "create", "bob@example.com", "--password-stdin"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        child.stdin.take().expect("piped").write_all(format!("{PASSWORD}\nnot this\n").as_bytes()).expect("it reads");
+        child.wait_with_output().expect("it ends")
+    };
+    assert_eq!(String::from_utf8_lossy(&bobs.stdout), "bob@example.com is a user\n");
+    let nothing = place.run(&["user", "create", "carol@example.com", "--password-stdin"]);
+    assert!(nothing.code == Some(1) && nothing.err.contains("no password on standard input"), "{}", nothing.err);
+    let again = place.run(&["user", "create", "BOB@example.com"]);
+    assert!(again.code == Some(1) && again.err.contains("already registered"), "{}", again.err);
+
+    let serving = place.serve();
+    let log_in = async |email: &str, password: &str| {
+        Client::new(serving.url()).post("/auth/login", json!({ "email": email, "password": password })).await
+    };
+    let tokens = log_in("ann@example.com", password).await.expect(200).json();
+    let ann = Client::new(serving.url()).with_token(tokens["access_token"].as_str().expect("a token"));
+    let seen = ann.get("/auth/me").await.expect(200).json();
+    assert_eq!((&seen["role"], &seen["name"]), (&json!("admin"), &json!("Ann")));
+    assert!(seen["workspace_id"].is_string(), "{seen}");
+    log_in("bob@example.com", PASSWORD).await.expect(200);
+
+    let shut = place.run(&["user", "deactivate", "ann@example.com"]);
+    assert_eq!(shut.out, ["ann@example.com may not sign in, and all sessions are ended"], "{}", shut.err);
+    log_in("ann@example.com", password).await.expect(401);
+    let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+    Client::new(serving.url()).post("/auth/refresh", &refresh).await.expect(401);
+    // Another process: it believes what it knew for a second at most.
+    let ended = async { while ann.get("/auth/me").await.status == 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("her sessions end");
+
+    let listed = place.run(&["user", "list"]);
+    let rows: Vec<Vec<&str>> = listed.out.iter().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["role", "active", "created", "last", "sign-in", "address"]);
+    assert_eq!((rows.len(), &rows[1][..2], rows[1][4]), (3, &["admin", "no"][..], "Ann@example.com"));
+    assert_eq!((&rows[2][..2], rows[2][4]), (&["user", "yes"][..], "bob@example.com"));
+    assert!(rows[2][3].starts_with("20") && rows[2][3].ends_with('Z'), "{:?}", rows[2]);
+
+    let open = place.run(&["user", "activate", "ann@example.com"]);
+    assert_eq!(open.out, ["ann@example.com may sign in"], "{}", open.err);
+    log_in("ann@example.com", password).await.expect(200);
+    Client::new(serving.url()).post("/auth/refresh", &refresh).await.expect(401);
+    let dropped = place.run(&["user", "drop-second-factor", "ann@example.com"]);
+    assert_eq!(dropped.out, ["ann@example.com signs in by password alone"], "{}", dropped.err);
+    assert_eq!(place.run(&["user", "deactivate", "nobody@example.com"]).code, Some(1));
     assert_eq!(serving.stop().code, Some(0));
 }
 

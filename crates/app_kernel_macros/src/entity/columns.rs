@@ -271,6 +271,22 @@ impl<'a> Column<'a> {
         })
     }
 
+    /// The function that sets the field, where it says which workspace the row belongs to.
+    pub(super) fn enter_workspace(&self) -> Option<TokenStream> {
+        if self.name != WORKSPACE_ID || self.ty.storage != Storage::Value {
+            return None;
+        }
+        let entity = super::path();
+        let (field, whole) = (self.field, &self.ty.whole);
+        Some(quote! {
+            fn enter_workspace(&mut self, id: &str) {
+                if let ::core::option::Option::Some(id) = <#whole as #entity::EntityValue>::from_text(id) {
+                    self.#field = id;
+                }
+            }
+        })
+    }
+
     /// The functions that stand in for `EntityValue`.
     fn module(&self) -> Option<TokenStream> {
         match self.ty.storage {
@@ -285,6 +301,9 @@ impl<'a> Column<'a> {
         self.ty.storage != Storage::Value
     }
 }
+
+/// The column in which a row says which workspace it belongs to.
+const WORKSPACE_ID: &str = "workspace_id";
 
 pub(super) const NO_INDEX: &str =
     "JSON and bytes can't have an index; store what is searched for in a column of its own";

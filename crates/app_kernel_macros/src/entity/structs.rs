@@ -166,6 +166,7 @@ impl<'a> Table<'a> {
             let read = column.read_column(&index);
             quote!(#field: #read)
         });
+        let enter_workspace = self.columns.iter().find_map(Column::enter_workspace);
         let (row, first) = if self.columns.is_empty() { (quote!(_), quote!(_)) } else { (quote!(row), quote!(first)) };
         quote! {
             #[automatically_derived]
@@ -186,6 +187,8 @@ impl<'a> Table<'a> {
                 ) -> ::core::result::Result<Self, ::app_kernel::store::db::row::DecodeError> {
                     ::core::result::Result::Ok(Self { #(#reads),* })
                 }
+
+                #enter_workspace
             }
         }
     }

@@ -586,6 +586,33 @@ fn a_struct_becomes_its_definition_and_both_ways_of_a_row() {
 }
 
 #[test]
+fn a_struct_that_says_its_workspace_can_be_put_into_one() {
+    let function = quote! {
+        fn enter_workspace(&mut self, id: &str) {
+            if let ::core::option::Option::Some(id) =
+                <Option<String> as ::app_kernel::store::db::entity::EntityValue>::from_text(id)
+            {
+                self.place = id;
+            }
+        }
+    };
+    let has_it = |input| text_of(&expand(input).expect("a good struct")).contains(&text_of(&function));
+    assert!(has_it(quote!(
+        struct Note {
+            text: String,
+            #[entity(rename = "workspace_id")]
+            place: Option<String>,
+        }
+    )));
+    assert!(!has_it(quote!(
+        struct Note {
+            text: String,
+            place: Option<String>,
+        }
+    )));
+}
+
+#[test]
 fn an_enum_becomes_a_value_both_ways() {
     let expanded = expand(quote! {
         enum Status {

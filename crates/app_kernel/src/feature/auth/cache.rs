@@ -131,6 +131,7 @@ mod tests {
             role: Role::User,
             is_active: true,
             workspace_id: None,
+            has_second_factor: false,
             session_id: "s1".into(),
         })
     }

@@ -8,6 +8,7 @@ use aide::generate::GenContext;
 use aide::openapi::Operation;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::model::Role;
@@ -28,8 +29,10 @@ pub struct UserIdentity {
     pub role: Role,
     /// Whether they may sign in; always true here.
     pub is_active: bool,
-    /// The workspace that the request is about: their personal one where it says nothing else.
+    /// The workspace that the request is about: their personal one where it says nothing else. They belong to it.
     pub workspace_id: Option<String>,
+    /// Whether their session began with a second factor. What insists on one, such as a workspace, asks this.
+    pub has_second_factor: bool,
     #[serde(skip)]
     pub(crate) session_id: String,
 }
@@ -76,7 +79,21 @@ impl Rejection {
     }
 }
 
-/// The signed-in user; 401 where there is none.
+/// Finds the workspace that a request names. `service` hangs the workspaces on it.
+pub(crate) trait FindWorkspace: Send + Sync {
+    /// The workspace that the request names, where this user belongs to it; 404 where they don't. None where it names none.
+    fn named<'a>(
+        &'a self,
+        parts: &'a mut Parts,
+        user: &'a UserIdentity,
+    ) -> Option<BoxFuture<'a, Result<Option<String>>>>;
+}
+
+/// Rides on each request whose sender was looked for.
+#[derive(Clone)]
+pub(crate) struct WorkspaceFinder(pub(crate) Arc<dyn FindWorkspace>);
+
+/// The signed-in user; 401 where there is none, and 404 where the request names a workspace that is not theirs.
 ///
 /// ```no_run
 /// # use app_kernel::feature::auth::CurrentUser;
@@ -110,7 +127,8 @@ impl Deref for CurrentUser {
 #[derive(Debug, Clone)]
 pub struct OptionalUser(pub Option<CurrentUser>);
 
-/// The signed-in user, who is an admin; 401 where there is nobody, 403 where it is somebody else.
+/// The signed-in user, who is an admin; 401 where there is nobody, 403 where it is somebody else. Admins need not belong to the workspaces
+/// that their requests name: their `workspace_id` is the personal one.
 #[derive(Debug, Clone)]
 pub struct AdminUser(pub CurrentUser);
 
@@ -120,6 +138,31 @@ impl Deref for AdminUser {
     fn deref(&self) -> &CurrentUser {
         &self.0
     }
+}
+
+/// The signed-in user, whatever workspace the request names: for routes that are about none.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn(pub(crate) CurrentUser);
+
+impl Deref for SignedIn {
+    type Target = CurrentUser;
+
+    fn deref(&self) -> &CurrentUser {
+        &self.0
+    }
+}
+
+/// The user, in the workspace that the request names.
+async fn in_named_workspace(parts: &mut Parts, mut user: CurrentUser) -> Result<CurrentUser> {
+    let Some(WorkspaceFinder(finder)) = parts.extensions.get::<WorkspaceFinder>().cloned() else { return Ok(user) };
+    let named = match finder.named(parts, &user.identity) {
+        Some(naming) => naming.await?,
+        None => None,
+    };
+    if named.is_some() {
+        Arc::make_mut(&mut user.identity).workspace_id = named;
+    }
+    Ok(user)
 }
 
 fn optional(parts: &Parts) -> Result<Option<CurrentUser>> {
@@ -142,7 +185,16 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        current(parts)
+        let user = current(parts)?;
+        in_named_workspace(parts, user).await
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        current(parts).map(SignedIn)
     }
 }
 
@@ -150,7 +202,10 @@ impl<S: Send + Sync> FromRequestParts<S> for OptionalUser {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        optional(parts).map(OptionalUser)
+        match optional(parts)? {
+            Some(user) => in_named_workspace(parts, user).await.map(|user| OptionalUser(Some(user))),
+            None => Ok(OptionalUser(None)),
+        }
     }
 }
 
@@ -164,6 +219,12 @@ impl<S: Send + Sync> FromRequestParts<S> for AdminUser {
 }
 
 impl OperationInput for CurrentUser {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        require_token(operation);
+    }
+}
+
+impl OperationInput for SignedIn {
     fn operation_input(_: &mut GenContext, operation: &mut Operation) {
         require_token(operation);
     }

@@ -11,8 +11,9 @@ use jiff::SignedDuration;
 
 use super::extract::{Identity, Rejection, UserIdentity};
 use super::limits::Origin;
+use super::mailed::Notice;
 use super::model::{ANSWER_WAITS, EmailAddress, Replay, Role};
-use super::password::{LONGEST, Verdict};
+use super::password::{LONGEST, Passwords, Verdict};
 use super::store::{self, Session, User};
 use super::token::{RefreshToken, TokenError};
 use super::{Auth, OnSignUp, SignedUp};
@@ -59,50 +60,24 @@ pub(super) struct Tokens {
 impl Auth {
     /// Makes a user with their personal workspace.
     pub(super) async fn sign_up(&self, visit: &Visit, wanted: SignUp) -> Result<Saved<User>> {
-        if !self.is_sign_up_open {
-            return Err(Error::forbidden("sign-up is closed").code("signup_closed"));
+        if !self.is_sign_up_open && wanted.invite_token.is_none() {
+            return Err(sign_up_is_closed());
         }
         self.limits.sign_up(visit.origin)?;
-        let (address, name) = self.checked(&wanted)?;
-        let password_hash = self.passwords.hash(wanted.password).await?;
-        let user = User {
-            email: address.typed.clone(),
-            email_key: address.key.clone(),
-            name: name.clone(),
-            password_hash: Some(Secret::new(password_hash)),
-            role: Role::User,
-            is_active: true,
-            email_verified_at: None,
-            password_changed_at: Some(self.clock.now()),
-            session_epoch: 0,
-            personal_workspace_id: None,
-        };
-        let signed_up = SignedUp {
-            user_id: new_id(),
-            display_name: name.unwrap_or_else(|| address.local_part().to_owned()),
-            invite_token: wanted.invite_token,
-        };
+        if !self.is_sign_up_open && !self.is_invited(&wanted).await? {
+            return Err(sign_up_is_closed());
+        }
         let db = self.db.with_caller(visit.caller.clone());
-        db.transaction(|tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(&self.on_sign_up))).await
+        let user =
+            make_user(&db, &self.passwords, self.clock.now(), wanted, Role::User, &self.hooks.on_sign_up).await?;
+        self.welcome(visit, &user);
+        Ok(user)
     }
 
-    /// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.
-    fn checked(&self, wanted: &SignUp) -> Result<(EmailAddress, Option<String>)> {
-        let name = wanted.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
-        let address = EmailAddress::parse(&wanted.email);
-        let mut error = Error::invalid("this can't be registered").code("unprocessable");
-        if let Err(problem) = &address {
-            error = error.field("/email", *problem);
-        }
-        if let Some(problem) = self.passwords.problem_with(&wanted.password) {
-            error = error.field("/password", problem);
-        }
-        if let Some(problem) = name.and_then(problem_with_name) {
-            error = error.field("/name", problem);
-        }
-        match address {
-            Ok(address) if error.field_errors().is_empty() => Ok((address, name.map(str::to_owned))),
-            _ => Err(error),
+    async fn is_invited(&self, wanted: &SignUp) -> Result<bool> {
+        match (EmailAddress::parse(&wanted.email), &wanted.invite_token) {
+            (Ok(address), Some(token)) => self.hooks.on_sign_up.is_invited(&self.db, token, &address.key).await,
+            _ => Ok(false),
         }
     }
 
@@ -126,14 +101,23 @@ impl Auth {
                 return Err(wrong_credentials());
             }
         };
-        let tokens = self.begin_session(visit, &user).await?;
+        let answer = match self.second_step(&user).await? {
+            Some(code_is_needed) => Err(code_is_needed),
+            None => self.begin_session(visit, &user, false).await,
+        };
         if verdict == Verdict::RightButOld {
             self.hash_anew(user, password).await;
         }
-        Ok(tokens)
+        answer
     }
 
-    async fn begin_session(&self, visit: &Visit, user: &Saved<User>) -> Result<Tokens> {
+    /// A session of somebody who has proved who they are.
+    pub(super) async fn begin_session(
+        &self,
+        visit: &Visit,
+        user: &Saved<User>,
+        with_second_factor: bool,
+    ) -> Result<Tokens> {
         let (session_id, now) = (new_id(), self.clock.now());
         let refresh = self.keys.new_refresh(&session_id);
         let session = Session {
@@ -147,10 +131,19 @@ impl Auth {
             user_agent: visit.user_agent.clone(),
             address: visit.address.clone(),
             last_used_at: now,
+            second_factor_at: with_second_factor.then_some(now),
         };
+        self.note_sign_in(&user.id, now).await;
         let db = self.db.with_caller(as_user(&visit.caller, &user.id));
         let session = db.save(session).id(session_id).await?;
         Ok(self.tokens(&user.id, &session.id, refresh))
+    }
+
+    /// Only for people to look at, so a failure is logged and no more.
+    async fn note_sign_in(&self, user_id: &str, now: Timestamp) {
+        if let Err(error) = store::note_sign_in(&self.db, user_id, now).await {
+            tracing::warn!(user_id, error = %error, "the time of a sign-in could not be written");
+        }
     }
 
     fn tokens(&self, user_id: &str, session_id: &str, refresh: String) -> Tokens {
@@ -162,6 +155,7 @@ impl Auth {
         let (version, id) = (user.version, user.id.clone());
         let renewed = async {
             user.password_hash = Some(Secret::new(self.passwords.hash(password).await?));
+            user.last_sign_in_at = Some(self.clock.now());
             self.db.save(user).if_version(version).await
         };
         if let Err(error) = renewed.await {
@@ -289,18 +283,28 @@ impl Auth {
         let db = self.db.with_caller(visit.caller.clone());
         let ended = || Rejection::SessionEnded.to_error();
         let user = db.get::<User>(&who.id).await?.ok_or_else(ended)?;
-        self.limits.may_try(&user.email_key, visit.origin)?;
-        let stored = user.password_hash.as_ref().filter(|_| is_possible(&present)).map(|hash| hash.expose().to_owned());
-        if self.passwords.check(present, stored).await? == Verdict::Wrong {
-            self.limits.failed(&user.email_key, visit.origin);
-            return Err(Error::invalid("that is not the present password").code("wrong_password"));
-        }
-        let new_hash = Secret::new(self.passwords.hash(new).await?);
+        self.prove_password(visit, &user, present).await?;
+        let (new_hash, owner) = (Secret::new(self.passwords.hash(new).await?), user.entity.clone());
         let (session_id, now) = (who.session_id.clone(), self.clock.now());
         let changed =
             db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
         self.identities.forget_user(&who.id);
+        if changed.is_ok() {
+            self.notify(&owner, Notice::PasswordChanged);
+        }
         changed
+    }
+
+    /// Refuses what is not the present password of somebody who is signed in. Wrong ones are counted.
+    pub(super) async fn prove_password(&self, visit: &Visit, user: &Saved<User>, password: String) -> Result<()> {
+        self.limits.may_try(&user.email_key, visit.origin)?;
+        let stored = user.password_hash.as_ref().filter(|_| is_possible(&password));
+        let stored = stored.map(|hash| hash.expose().to_owned());
+        if self.passwords.check(password, stored).await? == Verdict::Wrong {
+            self.limits.failed(&user.email_key, visit.origin);
+            return Err(Error::invalid("that is not the present password").code("wrong_password"));
+        }
+        Ok(())
     }
 
     /// The user behind an identity, read afresh.
@@ -323,9 +327,61 @@ impl Auth {
         let found = found.map_err(|error| Rejection::NotChecked(Arc::new(error)))?;
         let alive = found.filter(|(session, user)| user.is_active && session.is_alive_for(user));
         let (session, user) = alive.ok_or(Rejection::SessionEnded)?;
-        let identity = Arc::new(identity(user, session.id));
+        let identity = Arc::new(identity(user, &session));
         self.identities.put(ticket, &token.session_id, Arc::clone(&identity));
         Ok(identity)
+    }
+}
+
+/// Makes a user with what belongs to one, all or nothing.
+pub(super) async fn make_user(
+    db: &Db,
+    passwords: &Passwords,
+    now: Timestamp,
+    wanted: SignUp,
+    role: Role,
+    on_sign_up: &OnSignUp,
+) -> Result<Saved<User>> {
+    let (address, name) = checked(passwords, &wanted)?;
+    let user = User {
+        email: address.typed.clone(),
+        email_key: address.key.clone(),
+        name: name.clone(),
+        password_hash: Some(Secret::new(passwords.hash(wanted.password).await?)),
+        role,
+        is_active: true,
+        email_verified_at: None,
+        password_changed_at: Some(now),
+        session_epoch: 0,
+        personal_workspace_id: None,
+        last_sign_in_at: None,
+    };
+    let signed_up = SignedUp {
+        user_id: new_id(),
+        display_name: name.unwrap_or_else(|| address.local_part().to_owned()),
+        email_key: address.key,
+        invite_token: wanted.invite_token,
+    };
+    db.transaction(|tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(on_sign_up))).await
+}
+
+/// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.
+fn checked(passwords: &Passwords, wanted: &SignUp) -> Result<(EmailAddress, Option<String>)> {
+    let name = wanted.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let address = EmailAddress::parse(&wanted.email);
+    let mut error = Error::invalid("this can't be registered").code("unprocessable");
+    if let Err(problem) = &address {
+        error = error.field("/email", *problem);
+    }
+    if let Some(problem) = passwords.problem_with(&wanted.password) {
+        error = error.field("/password", problem);
+    }
+    if let Some(problem) = name.and_then(problem_with_name) {
+        error = error.field("/name", problem);
+    }
+    match address {
+        Ok(address) if error.field_errors().is_empty() => Ok((address, name.map(str::to_owned))),
+        _ => Err(error),
     }
 }
 
@@ -337,7 +393,7 @@ async fn save_new(tx: Db, user: User, signed_up: SignedUp, on_sign_up: OnSignUp)
             .field("/email", "is already registered"),
         _ => error,
     })?;
-    user.personal_workspace_id = Some(on_sign_up(tx.clone(), signed_up).await?);
+    user.personal_workspace_id = Some(on_sign_up.signed_up(tx.clone(), signed_up).await?);
     tx.save(user).await
 }
 
@@ -357,7 +413,7 @@ async fn save_password(
     store::carry_over(&tx, &kept_session, user.session_epoch, now).await
 }
 
-fn identity(user: Saved<User>, session_id: String) -> UserIdentity {
+fn identity(user: Saved<User>, session: &Saved<Session>) -> UserIdentity {
     let Saved { id, entity: user, .. } = user;
     UserIdentity {
         id,
@@ -366,7 +422,8 @@ fn identity(user: Saved<User>, session_id: String) -> UserIdentity {
         role: user.role,
         is_active: user.is_active,
         workspace_id: user.personal_workspace_id,
-        session_id,
+        has_second_factor: session.second_factor_at.is_some(),
+        session_id: session.id.clone(),
     }
 }
 
@@ -421,6 +478,10 @@ fn problem_with_name(name: &str) -> Option<&'static str> {
         return Some("must have at most 200 characters");
     }
     name.chars().any(char::is_control).then_some("must not contain control characters")
+}
+
+fn sign_up_is_closed() -> Error {
+    Error::forbidden("sign-up is closed").code("signup_closed")
 }
 
 fn wrong_credentials() -> Error {

@@ -16,6 +16,12 @@ const ACCOUNT_FAILURES: Quota = Quota { burst: 20, period: Duration::from_secs(5
 const ADDRESS_FAILURES: Quota = Quota { burst: 300, period: Duration::from_secs(60) };
 /// New accounts from one address.
 const SIGN_UPS: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
+/// Codes of a second factor for one account, right or wrong, from anywhere: 1,440 guesses a day at a million codes, three of them good.
+const CODES: Quota = Quota { burst: 10, period: Duration::from_secs(10 * 60) };
+/// Mails to one person, known or not: more than somebody needs who looks into the wrong mailbox.
+const MAILS_TO_ACCOUNT: Quota = Quota { burst: 5, period: Duration::from_secs(3600) };
+/// Mails that one address has sent, to anybody: many people may share one.
+const MAILS_FROM_ADDRESS: Quota = Quota { burst: 100, period: Duration::from_secs(3600) };
 /// Refresh tokens exchanged from one address.
 const REFRESHES: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 
@@ -36,6 +42,9 @@ pub(crate) struct Limits {
     origin_failures: Limiter,
     sign_ups: Limiter,
     refreshes: Limiter,
+    codes: Limiter,
+    mails: Limiter,
+    mails_by_origin: Limiter,
 }
 
 impl Limits {
@@ -47,6 +56,9 @@ impl Limits {
             origin_failures: limiter(ADDRESS_FAILURES),
             sign_ups: limiter(SIGN_UPS),
             refreshes: limiter(REFRESHES),
+            codes: limiter(CODES),
+            mails: limiter(MAILS_TO_ACCOUNT),
+            mails_by_origin: limiter(MAILS_FROM_ADDRESS),
         }
     }
 
@@ -69,6 +81,18 @@ impl Limits {
 
     pub(crate) fn sign_up(&self, origin: Origin) -> Result<()> {
         self.sign_ups.take(&origin).map_err(too_many)
+    }
+
+    /// Whether a code may be tried, by somebody who knows the password already. Counted before it is looked at, so that a thousand guesses at
+    /// once are not a thousand guesses.
+    pub(crate) fn code(&self, user_id: &str) -> Result<()> {
+        self.codes.take(&user_id).map_err(too_many)
+    }
+
+    /// Whether a mail may be sent to somebody, who need not exist.
+    pub(crate) fn mail(&self, account: &str, origin: Origin) -> Result<()> {
+        self.mails_by_origin.take(&origin).map_err(too_many)?;
+        self.mails.take(&account).map_err(too_many)
     }
 
     pub(crate) fn refresh(&self, origin: Origin) -> Result<()> {
@@ -134,6 +158,22 @@ mod tests {
         }
         assert!(is_refused(limits.may_try("ann", at(1))));
         assert!(!is_refused(limits.may_try("ann", at(2))));
+    }
+
+    #[test]
+    fn nobody_gets_more_than_a_few_mails_however_many_ask() {
+        let (limits, clock) = limits();
+        for n in 0..5 {
+            assert!(!is_refused(limits.mail("ann", at(n))));
+        }
+        assert!(is_refused(limits.mail("ann", at(9))));
+        assert!(!is_refused(limits.mail("bob", at(9))), "another account");
+        clock.advance(Duration::from_secs(12 * 60));
+        assert!(!is_refused(limits.mail("ann", at(9))));
+        for n in 0..100 {
+            assert!(!is_refused(limits.mail(&n.to_string(), at(10))));
+        }
+        assert!(is_refused(limits.mail("carol", at(10))), "one address that writes to everybody");
     }
 
     #[test]

@@ -8,17 +8,24 @@
 //! - An access token is as good as its session: logout, a password change and deactivation end it at once in this process, and within a
 //!   second in all others.
 //! - Known and unknown addresses are answered alike, in words and in time. So are people who may not sign in.
+//! - A second factor is asked for after the password, where somebody has one: see `second_factor`.
+//! - Mail proves an address and sets a new password: see `mailed`.
+//! - Whoever leaves is deleted softly, with all that could sign them in. Sessions that are over are swept once an hour.
 //! - Wrong passwords, sign-ups and refreshes are limited, always; see `limits.rs`.
 
+mod accounts;
 mod cache;
 mod extract;
 mod flows;
 mod limits;
+mod mailed;
 mod model;
 mod password;
 mod routes;
+mod second_factor;
 mod store;
 mod token;
+mod worker;
 
 use std::sync::Arc;
 
@@ -26,18 +33,25 @@ use futures_util::future::BoxFuture;
 
 use self::cache::{Exchanges, Identities};
 use self::limits::Limits;
+use self::mailed::Post;
 use self::password::Passwords;
+use self::second_factor::SecondFactors;
 use self::token::Keys;
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
+use crate::engine::mail::Mailer;
 use crate::store::db::Db;
+use crate::store::db::entity::EntityDef;
 
+pub(crate) use self::accounts::{NewAccount, create, demote, drop_second_factor, promote, set_active};
 pub use self::extract::{AdminUser, CurrentUser, OptionalUser, UserIdentity};
+pub(crate) use self::extract::{FindWorkspace, SignedIn, WorkspaceFinder};
+pub(crate) use self::model::EmailAddress;
 pub use self::model::Role;
 pub(crate) use self::routes::routes;
 pub use self::store::{Session, User};
-pub(crate) use self::store::{demote, entities, promote};
+pub(crate) use self::worker::Worker;
 
 /// Somebody who is signing up. Told to [`OnSignUp`] within the transaction that makes the user.
 #[derive(Debug, Clone)]
@@ -46,12 +60,38 @@ pub struct SignedUp {
     pub user_id: String,
     /// What to call them: their name, or what stands before the `@`.
     pub display_name: String,
+    /// Their address, in lower case.
+    pub email_key: String,
     /// What they were invited with.
     pub invite_token: Option<String>,
 }
 
-/// Makes the personal workspace of somebody who is signing up, in the transaction that is handed in, and answers its id.
-pub type OnSignUp = Arc<dyn Fn(Db, SignedUp) -> BoxFuture<'static, Result<String>> + Send + Sync>;
+/// What happens beside auth when somebody signs up. `service` hangs the workspaces on it.
+pub trait SignUpHook: Send + Sync {
+    /// Whether the token is an invitation for this address, in lower case. Then its owner may register though sign-up is closed.
+    fn is_invited<'a>(&'a self, db: &'a Db, token: &'a str, email_key: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Makes the personal workspace of somebody who is signing up and lets them in where they are invited, in the transaction that is handed
+    /// in. Answers the personal workspace's id.
+    fn signed_up(&self, tx: Db, who: SignedUp) -> BoxFuture<'_, Result<String>>;
+}
+
+/// What auth calls for everybody who signs up.
+pub type OnSignUp = Arc<dyn SignUpHook>;
+
+/// Takes somebody who leaves out of what they belong to, in the transaction that is handed in with their id. An error keeps them here.
+pub type OnLeave = Arc<dyn Fn(Db, String) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// What others do when people come and go.
+pub(crate) struct Hooks {
+    pub(crate) on_sign_up: OnSignUp,
+    pub(crate) on_leave: OnLeave,
+}
+
+/// The tables that must exist.
+pub(crate) fn entities() -> Vec<&'static EntityDef> {
+    [store::entities(), mailed::entities(), second_factor::entities()].concat()
+}
 
 /// What auth works with. One for a service.
 pub(crate) struct Auth {
@@ -63,23 +103,38 @@ pub(crate) struct Auth {
     exchanges: Exchanges,
     limits: Limits,
     is_sign_up_open: bool,
-    on_sign_up: OnSignUp,
+    hooks: Hooks,
+    post: Post,
+    second_factors: SecondFactors,
 }
 
 impl Auth {
+    /// Auth, and the worker that does what it puts off.
+    ///
     /// # Errors
     /// Where `JWT_SECRET` is not set.
-    pub(crate) fn new(config: &ServiceConfig, clock: Clock, db: Db, on_sign_up: OnSignUp) -> Result<Arc<Self>> {
-        Ok(Arc::new(Auth {
+    pub(crate) fn new(
+        config: &ServiceConfig,
+        clock: Clock,
+        db: Db,
+        mailer: Mailer,
+        hooks: Hooks,
+    ) -> Result<(Arc<Self>, Worker)> {
+        let (post, errands) = Post::new(mailer, &config.effective_public_url());
+        let auth = Arc::new(Auth {
             keys: Keys::new(config, clock.clone())?,
             passwords: Passwords::new(config.production),
             identities: Identities::new(),
             exchanges: Exchanges::default(),
             limits: Limits::new(&clock),
+            second_factors: SecondFactors::new(config, clock.clone()),
             is_sign_up_open: config.allow_self_signup,
             db,
             clock,
-            on_sign_up,
-        }))
+            hooks,
+            post,
+        });
+        let worker = Worker::new(Arc::clone(&auth), errands);
+        Ok((auth, worker))
     }
 }

@@ -15,7 +15,7 @@ pub enum Role {
     /// A person among others.
     #[default]
     User,
-    /// Runs the service. Made by `user promote EMAIL` and by nothing else.
+    /// Runs the service. Made on its terminal, by `user promote EMAIL` or `user create --admin`, and by nothing else.
     Admin,
 }
 

@@ -17,10 +17,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Auth;
-use super::extract::CurrentUser;
+use super::extract::SignedIn;
 use super::flows::{SignUp, Tokens, Visit, user_agent};
 use super::limits;
+use super::mailed;
 use super::model::Role;
+use super::second_factor;
 use super::store::{Session, User};
 use crate::base::caller::Caller;
 use crate::base::clock::{Timestamp, iso};
@@ -37,7 +39,11 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
         .api_route("/auth/register", post_with(register, says("Sign up", "Makes a user and their personal workspace.")))
         .api_route(
             "/auth/login",
-            post_with(login, says("Log in", "Answers an access token and a refresh token. Takes JSON, or the form of the OAuth 2 password flow.")),
+            post_with(login, says(
+                "Log in",
+                "Answers an access token and a refresh token. Takes JSON, or the form of the OAuth 2 password flow. \
+                 Where the user has a second factor, it answers 401 `second_factor_required` with a `challenge` for /auth/login/second-factor.",
+            )),
         )
         .api_route(
             "/auth/refresh",
@@ -47,7 +53,13 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
             "Log out",
             "Ends the session of the access token, or of the refresh token in the body.",
         )(operation))))
-        .api_route("/auth/me", get_with(me, says("Who am I?", "The signed-in user.")))
+        .api_route(
+            "/auth/me",
+            get_with(me, says("Who am I?", "The signed-in user.")).delete_with(leave, says(
+                "Delete my account",
+                "Ends all sessions. Whoever is the only owner of a workspace that others share hands it on first, else this is 409.",
+            )),
+        )
         .api_route(
             "/auth/change-password",
             post_with(change_password, says("Change the password", "Ends all other sessions of the user; the present one goes on.")),
@@ -61,10 +73,12 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
             "/auth/sessions/{id}",
             delete_with(end_one_session, says("Log out one device", "Ends one session of the user.")),
         )
+        .merge(mailed::routes())
+        .merge(second_factor::routes())
         .with_state(auth)
 }
 
-fn says(
+pub(super) fn says(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
@@ -107,6 +121,8 @@ struct UserView {
     name: Option<String>,
     role: Role,
     is_active: bool,
+    /// Whether they showed that the address is theirs.
+    email_verified: bool,
     /// Their personal workspace.
     workspace_id: Option<String>,
     #[serde(with = "iso")]
@@ -122,6 +138,7 @@ impl From<Saved<User>> for UserView {
             name: user.entity.name,
             role: user.entity.role,
             is_active: user.entity.is_active,
+            email_verified: user.entity.email_verified_at.is_some(),
             workspace_id: user.entity.personal_workspace_id,
             created_at: user.created_at,
         }
@@ -164,7 +181,7 @@ struct PasswordGrant {
 /// The pair of tokens.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Tokens")]
-struct TokensView {
+pub(super) struct TokensView {
     /// For `Authorization: Bearer …`.
     access_token: String,
     /// For `/auth/refresh`, once.
@@ -205,7 +222,7 @@ struct Logout {
 
 async fn logout(
     State(auth): State<Arc<Auth>>,
-    user: Result<CurrentUser, Error>,
+    user: Result<SignedIn, Error>,
     body: Option<Json<Logout>>,
 ) -> Result<NoContent> {
     let refresh_token = body.and_then(|Json(body)| body.refresh_token);
@@ -226,8 +243,25 @@ async fn logout(
     Ok(NoContent)
 }
 
-async fn me(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Result<Json<UserView>> {
+async fn me(State(auth): State<Arc<Auth>>, user: SignedIn) -> Result<Json<UserView>> {
     Ok(Json(auth.user(&user.id).await?.into()))
+}
+
+/// Who leaves says it with their password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Leave {
+    password: String,
+}
+
+async fn leave(
+    State(auth): State<Arc<Auth>>,
+    visit: Visit,
+    user: SignedIn,
+    Json(body): Json<Leave>,
+) -> Result<NoContent> {
+    auth.leave(&visit, &user, body.password).await?;
+    Ok(NoContent)
 }
 
 /// The present and the new password.
@@ -243,7 +277,7 @@ struct ChangePassword {
 async fn change_password(
     State(auth): State<Arc<Auth>>,
     visit: Visit,
-    user: CurrentUser,
+    user: SignedIn,
     Json(body): Json<ChangePassword>,
 ) -> Result<NoContent> {
     auth.change_password(&visit, &user, body.current_password, body.new_password).await?;
@@ -274,7 +308,7 @@ struct SessionView {
     is_current: bool,
 }
 
-async fn list_sessions(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Result<Json<Vec<SessionView>>> {
+async fn list_sessions(State(auth): State<Arc<Auth>>, user: SignedIn) -> Result<Json<Vec<SessionView>>> {
     let view = |session: Saved<Session>| SessionView {
         is_current: session.id == user.session_id(),
         id: session.id,
@@ -287,16 +321,12 @@ async fn list_sessions(State(auth): State<Arc<Auth>>, user: CurrentUser) -> Resu
     Ok(Json(auth.sessions(&user).await?.into_iter().map(view).collect()))
 }
 
-async fn end_all_sessions(State(auth): State<Arc<Auth>>, visit: Visit, user: CurrentUser) -> Result<NoContent> {
+async fn end_all_sessions(State(auth): State<Arc<Auth>>, visit: Visit, user: SignedIn) -> Result<NoContent> {
     auth.end_all_sessions(&visit, &user).await?;
     Ok(NoContent)
 }
 
-async fn end_one_session(
-    State(auth): State<Arc<Auth>>,
-    user: CurrentUser,
-    Path(id): Path<String>,
-) -> Result<NoContent> {
+async fn end_one_session(State(auth): State<Arc<Auth>>, user: SignedIn, Path(id): Path<String>) -> Result<NoContent> {
     auth.end_session_by_id(&user, &id).await?;
     Ok(NoContent)
 }

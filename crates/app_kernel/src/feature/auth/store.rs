@@ -1,11 +1,12 @@
 //! The tables of auth, and the questions asked of them.
 
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::secret::Secret;
 use crate::store::db::Db;
 use crate::store::db::entity::{Entity, EntityDef};
 use crate::store::db::row::Saved;
+use crate::store::db::value::Value;
 
 use super::model::{EmailAddress, Role};
 
@@ -38,6 +39,8 @@ pub struct User {
     pub session_epoch: i64,
     /// The workspace that is theirs alone.
     pub personal_workspace_id: Option<String>,
+    /// When a session of theirs last began. Written beside the versions: signing in changes nothing about a person.
+    pub last_sign_in_at: Option<Timestamp>,
 }
 
 /// One sign-in on one device, from login to logout.
@@ -66,6 +69,8 @@ pub struct Session {
     pub address: Option<String>,
     /// When its refresh token was last exchanged.
     pub last_used_at: Timestamp,
+    /// When a second factor was shown in it.
+    pub second_factor_at: Option<Timestamp>,
 }
 
 impl Session {
@@ -136,69 +141,24 @@ pub(crate) async fn carry_over(db: &Db, session_id: &str, epoch: i64, now: Times
     db.execute(sql, (epoch, now, session_id)).await.map(drop)
 }
 
-/// Makes a user an admin. Other processes see it within a second.
-///
-/// # Errors
-/// `NotFound` where nobody is registered with the address.
-pub(crate) async fn promote(db: &Db, email: &str) -> Result<Saved<User>> {
-    set_role(db, email, Role::Admin).await
+/// Keeps when somebody last signed in, without a version.
+pub(crate) async fn note_sign_in(db: &Db, user_id: &str, now: Timestamp) -> Result<()> {
+    db.execute("UPDATE [kernel_users] SET [last_sign_in_at] = ? WHERE [id] = ?", (now, user_id)).await.map(drop)
 }
 
-/// Makes an admin a user again.
-///
-/// # Errors
-/// `NotFound` where nobody is registered with the address.
-pub(crate) async fn demote(db: &Db, email: &str) -> Result<Saved<User>> {
-    set_role(db, email, Role::User).await
+/// Deletes up to `most` sessions that were over by then; answers how many there were.
+pub(crate) async fn sweep_sessions(db: &Db, over_by: Timestamp, most: u32) -> Result<usize> {
+    let over = db.find::<Session>("[expires_at] <= ?", [over_by]).order_by("[expires_at] ASC").limit(most).await?;
+    erase(db, "kernel_sessions", over.into_iter().map(|session| session.id)).await
 }
 
-async fn set_role(db: &Db, email: &str, role: Role) -> Result<Saved<User>> {
-    let address = EmailAddress::parse(email).map_err(|problem| Error::invalid(format!("the address {problem}")))?;
-    let mut user = user_of_address(db, &address)
-        .await?
-        .ok_or_else(|| Error::not_found(format!("there is no user with the address {email}")))?;
-    if user.role != role {
-        let version = user.version;
-        user.role = role;
-        user = db.save(user).if_version(version).await?;
+/// Deletes rows for good, by their ids; answers how many ids there were. Any number of processes may do it at once: what is gone is gone.
+pub(super) async fn erase(db: &Db, table: &str, ids: impl Iterator<Item = String>) -> Result<usize> {
+    let ids: Vec<Value> = ids.map(Value::from).collect();
+    let count = ids.len();
+    if count > 0 {
+        let marks = vec!["?"; count].join(", ");
+        db.execute(format!("DELETE FROM [{table}] WHERE [id] IN ({marks})"), ids).await?;
     }
-    Ok(user)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::db::DbOptions;
-    use crate::testing::{TestDatabase, on_every_database};
-
-    on_every_database!(only_promotion_makes_an_admin);
-
-    /// Promise: F5
-    async fn only_promotion_makes_an_admin(database: TestDatabase) {
-        let db = Db::open(database.url(), &entities(), DbOptions::default()).await.expect("a database");
-        db.migrate().await.expect("the tables");
-        let ann = User {
-            email: "Ann@example.com".to_owned(),
-            email_key: "ann@example.com".to_owned(),
-            name: None,
-            password_hash: None,
-            role: Role::User,
-            is_active: true,
-            email_verified_at: None,
-            password_changed_at: None,
-            session_epoch: 0,
-            personal_workspace_id: None,
-        };
-        db.save(ann).await.expect("saved");
-        let ann = EmailAddress::parse("ann@example.com").expect("an address");
-        let role = async || user_of_address(&db, &ann).await.expect("a read").expect("a user").role;
-        assert_eq!(role().await, Role::User);
-        assert_eq!(promote(&db, " ANN@example.com ").await.expect("a user").role, Role::Admin);
-        assert_eq!(promote(&db, "ann@example.com").await.expect("a user").version, 2, "it is one already");
-        assert_eq!(role().await, Role::Admin);
-        demote(&db, "ann@example.com").await.expect("a user");
-        assert_eq!(role().await, Role::User);
-        assert_eq!(promote(&db, "bob@example.com").await.expect_err("nobody").http_status(), 404);
-        assert_eq!(promote(&db, "bob").await.expect_err("no address").http_status(), 400);
-    }
+    Ok(count)
 }

@@ -1,15 +1,13 @@
 //! The commands about backups: they say what they did in words, and how far they are where somebody looks at a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use clap::Subcommand;
 
-use super::super::{Service, lifecycle};
+use super::super::{Service, database, progress};
 use super::say;
 use crate::base::clock::format_timestamp;
 use crate::base::error::{Error, Result};
 use crate::store::db::Db;
-use crate::store::db::backup::{Backups, Listed, Manifest, Progress, Restored};
+use crate::store::db::backup::{Backups, Listed, Manifest, Restored};
 
 /// What there is to do about backups, beside making one.
 #[derive(Debug, Subcommand)]
@@ -30,7 +28,7 @@ pub(super) async fn backup(service: Service, action: Option<BackupAction>) -> Re
     let (db, backups) = open(&service).await?;
     let done = match action {
         None => make(&backups).await,
-        Some(BackupAction::List) => list(&backups),
+        Some(BackupAction::List) => list(&backups).await,
         Some(BackupAction::Verify { name, all }) => verify(&backups, &service.name, name, all).await,
     };
     db.close().await;
@@ -55,48 +53,47 @@ pub(super) async fn rollback(service: Service, date: &str, confirm: bool) -> Res
 }
 
 async fn open(service: &Service) -> Result<(Db, Backups)> {
-    let db = lifecycle::open_for_command(service).await?;
-    let mut backups = db.backups()?;
-    if std::io::stderr().is_terminal() {
-        backups = backups.with_progress(Progress::new(|table, rows| {
-            let mut terminal = std::io::stderr();
-            // A terminal that is gone is no reason to stop.
-            let _ = write!(terminal, "\r\x1b[K{table}: {rows} rows").and_then(|()| terminal.flush());
-        }));
-    }
+    let db = database::open_for_command(service).await?;
+    let backups = db.backups()?.with_progress(progress::on_a_terminal());
     Ok((db, backups))
-}
-
-fn clear_progress() {
-    let mut terminal = std::io::stderr();
-    if terminal.is_terminal() {
-        let _ = write!(terminal, "\r\x1b[K").and_then(|()| terminal.flush());
-    }
 }
 
 async fn make(backups: &Backups) -> Result<()> {
     let made = backups.make().await;
-    clear_progress();
+    progress::clear();
     let made = made?;
-    let native = made.native.as_deref().map_or_else(
-        || "no native form: this database or its tools can't make one here\n".to_owned(),
-        |native| format!("{native}: the same, in the database's own form\n"),
-    );
+    let native = format!("{}: the same, in the database's own form\n", made.native);
     let removed = made.removed.iter().map(|name| format!("{name}: removed to make room (BACKUP_KEEP)\n"));
+    let copied = match backups.copy_away().await {
+        Ok(names) => names
+            .iter()
+            .map(|name| format!("{name}: copied to {}\n", backups.remote_place().unwrap_or_default()))
+            .collect(),
+        Err(error) => {
+            eprintln!("warning: the backup is made, but not copied away; the next one tries again: {error}");
+            String::new()
+        }
+    };
     let first = format!("{}: {} tables, {} rows, verified\n", made.csv, made.tables, made.rows);
-    say(&[first, native].into_iter().chain(removed).collect::<String>())
+    say(&[first, native, copied].into_iter().chain(removed).collect::<String>())
 }
 
-fn list(backups: &Backups) -> Result<()> {
+async fn list(backups: &Backups) -> Result<()> {
     let listed = backups.list()?;
-    if listed.is_empty() {
-        return say("there are no backups yet; `backup` makes one\n");
-    }
     let line = |Listed { name, manifest }: &Listed| match manifest {
         Ok(manifest) => format!("{name}: {}\n", described(manifest)),
         Err(error) => format!("{name}: {error}\n"),
     };
-    say(&listed.iter().map(line).collect::<String>())
+    let place = backups.remote_place().unwrap_or_default();
+    let elsewhere = match backups.list_remote().await {
+        Ok(names) => names.iter().map(|name| format!("{name}: only in {place}; `restore` fetches it\n")).collect(),
+        Err(error) => {
+            eprintln!("warning: what is elsewhere can't be listed: {error}");
+            String::new()
+        }
+    };
+    let all = elsewhere + &listed.iter().map(line).collect::<String>();
+    if all.is_empty() { say("there are no backups yet; `backup` makes one\n") } else { say(&all) }
 }
 
 fn described(manifest: &Manifest) -> String {
@@ -139,7 +136,7 @@ async fn verify(backups: &Backups, service: &str, name: Option<String>, all: boo
 }
 
 fn tell(restored: &Restored, is_done: bool, how: &str) -> Result<()> {
-    clear_progress();
+    progress::clear();
     let Restored { name, created_at, safety_copy, steps } = restored;
     let steps: String = steps.iter().map(|step| format!("  {step}\n")).collect();
     let end = match safety_copy {

@@ -1,15 +1,21 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
 mod backup;
+mod migrate;
+mod user;
 
 use std::io::{ErrorKind, Write as _};
 
 use backup::BackupAction;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use super::{Service, facts, lifecycle, log};
+use user::UserAction;
+
+use super::{Service, facts, log, progress};
 use crate::base::error::{Error, Result};
-use crate::feature::auth;
+use crate::store::db::backup::BackedUp;
+use crate::store::db::start::{BringUp, BroughtUp};
+use crate::store::db::{Db, Migration};
 
 /// The command line of every service. Name and version are the service's.
 #[derive(Debug, Parser)]
@@ -29,9 +35,12 @@ enum Role {
     Serve,
     /// Bring the database to the schema of the code, then end
     Migrate {
-        /// Only print the SQL
+        /// Only say what would be done; writes nothing
         #[arg(long)]
         plan: bool,
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Make a backup, list them, or verify them
     Backup {
@@ -59,24 +68,10 @@ enum Role {
     },
     /// Print the OpenAPI document
     Openapi,
-    /// Change what a user may do
+    /// List users, make them, and change what they may do
     User {
         #[command(subcommand)]
         action: UserAction,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum UserAction {
-    /// Make a user an administrator
-    Promote {
-        /// The user's e-mail address
-        email: String,
-    },
-    /// Make an administrator a user again
-    Demote {
-        /// The user's e-mail address
-        email: String,
     },
 }
 
@@ -94,17 +89,21 @@ pub(super) fn run(service: Service) -> Result<()> {
     let arguments = Arguments::read(&service);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Error::internal(format!("the runtime can't start: {cause}")))?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match arguments.role.unwrap_or(Role::Serve) {
             Role::Serve => serve(service).await,
-            Role::Migrate { plan } => migrate(service, plan).await,
+            Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
+            Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,
             Role::Backup { action } => backup::backup(service, action).await,
             Role::Restore { name, table, plan } => backup::restore(service, &name, table.as_deref(), plan).await,
             Role::Rollback { date, confirm } => backup::rollback(service, &date, confirm).await,
             Role::Openapi => openapi(service).await,
-            Role::User { action } => user(service, action).await,
+            Role::User { action } => user::user(service, action).await,
         }
-    })
+    });
+    // Nobody waits for a thread that waits for another process' lock.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(service: Service) -> Result<()> {
@@ -119,22 +118,18 @@ async fn serve(service: Service) -> Result<()> {
     Ok(())
 }
 
-async fn migrate(service: Service, plan_only: bool) -> Result<()> {
-    let db = lifecycle::open_for_command(&service).await?;
-    let statements = if plan_only {
-        db.plan_migration().await?
-    } else {
-        let migration = db.migrate().await?;
-        for note in &migration.notes {
-            eprintln!("note: {note}");
-        }
-        migration.statements
-    };
-    db.close().await;
-    if statements.is_empty() {
-        return say("-- nothing to do: the database has the schema of the code\n");
+/// As a start does; what is worth knowing beside a command's own answer goes to stderr.
+async fn bring_up(db: &Db, how: &BringUp) -> Result<Migration> {
+    let brought_up = db.bring_up(how).await;
+    progress::clear();
+    let BroughtUp { backup, migration, moved } = brought_up?;
+    for line in moved {
+        eprintln!("{line}");
     }
-    say(&statements.iter().map(|statement| format!("{statement};\n")).collect::<String>())
+    if let BackedUp::Made(made) = backup {
+        eprintln!("note: backed up before the migration: {}, {} tables, {} rows", made.csv, made.tables, made.rows);
+    }
+    Ok(migration)
 }
 
 async fn openapi(mut service: Service) -> Result<()> {
@@ -142,6 +137,10 @@ async fn openapi(mut service: Service) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("app_kernel_openapi_{}", crate::base::id::new_id()));
     service.config.database_url =
         Some(crate::base::secret::Secret::new(format!("sqlite:///{}/app.db", folder.display())));
+    // Nothing comes along to a database that is there for a moment, and nothing is left of it.
+    service.config.data_dir = folder.join("data").display().to_string();
+    service.config.migrations_dir = None;
+    service.config.backup_enabled = false;
     service.config = service.config.dev_defaults();
     let started = service.start().await?;
     let document = started.openapi().to_vec();
@@ -150,21 +149,6 @@ async fn openapi(mut service: Service) -> Result<()> {
     }
     let _ = std::fs::remove_dir_all(&folder);
     say(&format!("{}\n", String::from_utf8_lossy(&document)))
-}
-
-async fn user(service: Service, action: UserAction) -> Result<()> {
-    let db = lifecycle::open_for_command(&service).await?;
-    if service.config.migration_enabled {
-        db.migrate().await?;
-    }
-    let done = match &action {
-        UserAction::Promote { email } => {
-            auth::promote(&db, email).await.map(|_| format!("{email} is an administrator\n"))
-        }
-        UserAction::Demote { email } => auth::demote(&db, email).await.map(|_| format!("{email} is a user\n")),
-    };
-    db.close().await;
-    say(&done?)
 }
 
 /// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.

@@ -242,23 +242,9 @@ mod tests {
         assert_eq!(coerce(given.clone(), ty), Err(Problem::from(problem.to_owned())), "{given:?} as {ty:?}");
     }
 
-    const ALL: [ColumnType; 11] = [
-        ColumnType::Text,
-        ColumnType::Bool,
-        ColumnType::Int,
-        ColumnType::Float,
-        ColumnType::Decimal,
-        ColumnType::Timestamp,
-        ColumnType::Date,
-        ColumnType::Time,
-        ColumnType::Uuid,
-        ColumnType::Bytes,
-        ColumnType::Json,
-    ];
-
     #[test]
     fn null_stays_null_in_every_column() {
-        for ty in ALL {
+        for ty in ColumnType::ALL {
             becomes(Value::Null, ty, Value::Null);
         }
     }

@@ -12,6 +12,7 @@ use super::inspect::{self, FoundTable};
 use super::schema::KERNEL_PREFIX;
 use super::table::Table;
 use super::value::ColumnType;
+use super::workspace::WORKSPACE_ID;
 use super::{Db, DbResult, migrate};
 use crate::base::error::{Error, Result};
 
@@ -69,14 +70,23 @@ impl Missing {
     }
 }
 
-/// The table of an undeclared name as it stands in the database. A name that no table has is `None`.
+/// The table of an undeclared name as it stands in the database. A name that no table has is `None`; so is, within a workspace, a table that
+/// nobody has saved to within one.
 pub(crate) async fn find_table(db: &Db, name: &str) -> Result<Option<Arc<Table>>> {
     check_owner(name)?;
-    if let Some(table) = db.shared.tables.get(name) {
-        return Ok(Some(table));
+    let known = match db.shared.tables.get(name) {
+        Some(table) => Some(table),
+        None => {
+            check_name(db, name)?;
+            look_up(db, name).await?
+        }
+    };
+    let is_unbounded = |table: &Arc<Table>| table.def.dynamic && table.def.column(WORKSPACE_ID).is_none();
+    if db.workspace_id().is_some() && known.as_ref().is_some_and(is_unbounded) {
+        // Nothing was ever saved there within a workspace; unless another process did so lately.
+        return Ok(look_up(db, name).await?.filter(|table| !is_unbounded(table)));
     }
-    check_name(db, name)?;
-    look_up(db, name).await
+    Ok(known)
 }
 
 /// The table that a row of an undeclared entity fits into. Makes what is missing.

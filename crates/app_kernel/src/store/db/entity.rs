@@ -205,6 +205,10 @@ pub trait Entity: Sized + Send + Sync + 'static {
     /// # Errors
     /// Where a column holds what the field can't.
     fn from_row(row: &RowRef<'_>, first: usize) -> Result<Self, DecodeError>;
+
+    /// Sets its field `workspace_id`, where it has one; see [`Db::in_workspace`](super::Db::in_workspace).
+    #[doc(hidden)]
+    fn enter_workspace(&mut self, _id: &str) {}
 }
 
 /// A Rust type that one column can hold.
@@ -233,6 +237,12 @@ pub trait EntityValue: Sized {
     /// # Errors
     /// Where the column holds what this type can't.
     fn from_column(row: &RowRef<'_>, index: usize) -> Result<Self, DecodeError>;
+
+    /// The value of a text, for those types that any text fits.
+    #[doc(hidden)]
+    fn from_text(_text: &str) -> Option<Self> {
+        None
+    }
 }
 
 impl<T: EntityValue> EntityValue for Option<T> {
@@ -247,6 +257,26 @@ impl<T: EntityValue> EntityValue for Option<T> {
 
     fn from_column(row: &RowRef<'_>, index: usize) -> Result<Self, DecodeError> {
         if row.is_null(index)? { Ok(None) } else { T::from_column(row, index).map(Some) }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        T::from_text(text).map(Some)
+    }
+}
+
+impl EntityValue for String {
+    const TYPE: ColumnType = ColumnType::Text;
+
+    fn to_value(&self) -> Result<Value, Cow<'static, str>> {
+        Ok(Value::Text(self.clone()))
+    }
+
+    fn from_column(row: &RowRef<'_>, index: usize) -> Result<Self, DecodeError> {
+        Ok(row.text(index)?.to_owned())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
     }
 }
 
@@ -286,7 +316,6 @@ macro_rules! plain {
 }
 
 plain! {
-    String: Text, |v| Value::Text(v.clone()), |row, i| Ok(row.text(i)?.to_owned());
     bool: Bool, |v| Value::Bool(*v), |row, i| row.bool(i);
     f64: Float, |v| Value::Float(*v), |row, i| row.float(i);
     f32: Float, |v| Value::Float(f64::from(*v)), |row, i| Ok(row.float(i)? as f32);

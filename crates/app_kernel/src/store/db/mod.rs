@@ -6,6 +6,7 @@
 mod api;
 pub mod backup;
 mod coerce;
+mod collation;
 mod cursor;
 pub mod dialect;
 pub(crate) mod driver;
@@ -18,14 +19,20 @@ mod filter;
 pub mod history;
 mod inspect;
 mod migrate;
+mod migration_files;
+pub mod moves;
 mod ops;
 mod plan;
+mod register;
 pub mod row;
 mod schema;
+pub mod start;
 mod table;
+mod table_text;
 mod transaction;
 pub mod url;
 pub mod value;
+pub mod workspace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +46,12 @@ pub use api::save::{Delete, Savable, Save, SaveRow};
 pub use api::shape::{Shape, Typed, Untyped};
 pub use dialect::Backend;
 pub use driver::Options;
-pub use migrate::Migration;
+pub use migrate::{Migration, MigrationOptions, StatementHook};
+pub use migration_files::MigrationFiles;
+pub use plan::finding::{Finding, MigrationPlan, ReplayPlan, Severity};
 
 use api::find::FindCache;
-use backup::BackupOptions;
+use backup::{BackupOptions, Remote};
 use driver::{Driver, Operation};
 use error::DbError;
 use schema::check_declarations;
@@ -63,12 +72,14 @@ const TRIES: u32 = 10;
 /// The wait between two tries.
 const BETWEEN_TRIES: Backoff = Backoff { first: Duration::from_millis(4), most: Duration::from_millis(250) };
 
-/// The database, on behalf of one caller. Cheap to clone. Inside [`Db::transaction`], the same type is the transaction.
+/// The database, on behalf of one caller. Cheap to clone. Inside [`Db::transaction`], the same type is the transaction;
+/// after [`Db::in_workspace`], it sees one workspace only.
 #[derive(Debug, Clone)]
 pub struct Db {
     shared: Arc<Shared>,
     caller: Caller,
     transaction: Option<Arc<Held>>,
+    workspace: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +91,8 @@ struct Shared {
     /// For backups, which have connections of their own.
     url: Secret,
     backups: Option<BackupOptions>,
+    migrations: MigrationOptions,
+    remote: Option<Arc<dyn Remote>>,
 }
 
 /// What a database is opened with, beside its address.
@@ -93,6 +106,10 @@ pub struct DbOptions {
     pub clock: Clock,
     /// Where backups lie. Without it, none can be made.
     pub backups: Option<BackupOptions>,
+    /// What a migration may do.
+    pub migrations: MigrationOptions,
+    /// Where copies of backups go. Without it, nowhere.
+    pub remote: Option<Arc<dyn Remote>>,
 }
 
 impl Db {
@@ -107,9 +124,10 @@ impl Db {
         let dialect = driver.dialect();
         let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect));
         let tables = Tables::new(declared, options.schema_strict);
-        let DbOptions { clock, backups, .. } = options;
-        let shared = Shared { driver, tables, finds: FindCache::default(), clock, url: url.text, backups };
-        Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None })
+        let DbOptions { clock, backups, remote, migrations, .. } = options;
+        let (finds, url) = (FindCache::default(), url.text);
+        let shared = Shared { driver, tables, finds, clock, url, backups, remote, migrations };
+        Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None, workspace: None })
     }
 
     /// The same database on behalf of somebody else: recorded with every change.
@@ -130,20 +148,22 @@ impl Db {
         self.shared.driver.dialect().backend()
     }
 
-    /// Makes the tables, columns and indexes that the declared entities lack, in one process at a time.
+    /// Brings the schema to what the declared entities say, in one process at a time. No data is dropped without its flag in
+    /// [`MigrationOptions`].
     ///
     /// # Errors
-    /// Where something is in the way, such as rows that a new required column has no value for; nothing was changed then.
+    /// Where something is in the way, such as rows that a new required column has no value for. The message names all of it, and nothing
+    /// was changed.
     pub async fn migrate(&self) -> Result<Migration> {
         migrate::run(self, &self.shared.tables.declared(), migrate::Reason::Start).await
     }
 
-    /// What [`Db::migrate`] would do, as SQL. Writes nothing.
+    /// What [`Db::migrate`] would do, and what there is to say about it. Writes nothing.
     ///
     /// # Errors
-    /// Where the schema can't be read, or something is in the way.
-    pub async fn plan_migration(&self) -> Result<Vec<String>> {
-        migrate::plan_only(self, &self.shared.tables.declared()).await
+    /// Where the schema can't be read.
+    pub async fn plan_migration(&self) -> Result<MigrationPlan> {
+        Ok(migrate::preview(self, &self.shared.tables.declared()).await?.plan)
     }
 
     /// Whether the database answers.
@@ -154,6 +174,12 @@ impl Db {
         let ping =
             ops::read::Select { sql: "SELECT 1".into(), params: Vec::new(), read: |row: &row::RowRef<'_>| row.int(0) };
         self.read(ping).await.map(drop)
+    }
+
+    /// How long SQLite's write-ahead log is, in bytes; none on a server. It stays near 32 MiB; a read that never ends lets it grow.
+    #[must_use]
+    pub fn write_ahead_log_bytes(&self) -> Option<u64> {
+        self.shared.driver.log_bytes()
     }
 
     /// Finishes what is under way and closes all connections.

@@ -17,6 +17,10 @@ pub(crate) const KERNEL_PREFIX: &str = "kernel_";
 pub(crate) const CHANGES: &str = "kernel_changes";
 /// Every change of the schema.
 pub(crate) const MIGRATIONS: &str = "kernel_migrations";
+/// What was declared when the schema last changed: see [`register`](super::register).
+pub(crate) const DECLARED: &str = "kernel_declared";
+/// How far the last move into this database is. Only where there was one, and no part of its data.
+pub(crate) const MOVE: &str = "kernel_move";
 
 /// A table as a database holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +64,8 @@ pub(crate) struct TableCheck {
     pub(crate) name: String,
     /// Rendered for the database already.
     pub(crate) condition: String,
+    /// As it was declared: the same on every database.
+    pub(crate) source: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,13 +156,15 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
     columns.push(column(VERSION, ColumnType::Int));
 
     let is_single = |own: &&ColumnDef| own.index || own.unique || own.foreign_key.is_some();
-    let single = entity.columns.iter().filter(is_single).map(|own| index_over(table, own, dialect.backend()));
-    let several = entity.indexes.iter().map(|index| index_of(table, index.clone()));
+    let over = |own: &ColumnDef| entity::IndexDef { columns: vec![own.name.clone()], unique: own.unique };
+    let single = entity.columns.iter().filter(is_single).map(over);
+    let indexes = single.chain(entity.indexes.iter().cloned()).map(|index| index_of(table, index, dialect.backend()));
     let mut checks = Vec::new();
     for own in &entity.columns {
         if let Some(check) = &own.check {
             let condition = filter::render_check(check, entity, dialect)?;
-            checks.push(TableCheck { name: constraint_name("ck", table, &own.name), condition });
+            let name = constraint_name("ck", table, &own.name);
+            checks.push(TableCheck { name, condition, source: check.to_string() });
         }
     }
     let foreign_keys = entity.columns.iter().filter_map(|own| {
@@ -168,7 +176,7 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
         renamed_from: entity.renamed_from.as_ref().map(ToString::to_string),
         columns,
         primary_key: vec![ID.into()],
-        indexes: single.chain(several).collect(),
+        indexes: indexes.collect(),
         checks,
         foreign_keys: foreign_keys.collect(),
         soft_delete: true,
@@ -176,23 +184,17 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
     })
 }
 
-/// The index over one column. Queries are in the order of the id where nothing else is said, so the id lies in it too: what is found comes
-/// in order, and the first page of many rows costs no more than of few. In MySQL each index ends with the primary key anyway.
-fn index_over(table: &str, own: &ColumnDef, backend: Backend) -> TableIndex {
-    let mut index = index_of(table, entity::IndexDef { columns: vec![own.name.clone()], unique: own.unique });
-    if !own.unique && backend != Backend::MySql {
-        index.columns.push(ID.into());
-    }
-    index
-}
-
-fn index_of(table: &str, index: entity::IndexDef) -> TableIndex {
+/// An index as this database has it. Queries are in the order of the id where nothing else is said, so the id lies in an index over one
+/// column too: what is found comes in order, and the first page of many rows costs no more than of few. In MySQL each index ends with the
+/// primary key anyway.
+pub(crate) fn index_of(table: &str, index: entity::IndexDef, backend: Backend) -> TableIndex {
     let kind = if index.unique { "uq" } else { "ix" };
-    TableIndex {
-        name: constraint_name(kind, table, &index.columns.join("+")),
-        columns: index.columns,
-        unique: index.unique,
+    let name = constraint_name(kind, table, &index.columns.join("+"));
+    let mut columns = index.columns;
+    if columns.len() == 1 && !index.unique && backend != Backend::MySql {
+        columns.push(ID.into());
     }
+    TableIndex { name, columns, unique: index.unique }
 }
 
 /// One row for each version of each entity. The version's row is kept as JSON, so that a change of the schema leaves the past alone.
@@ -238,8 +240,22 @@ pub(crate) fn kernel_tables() -> Vec<TableDef> {
         nullable("dynamic_table", ColumnType::Text),
         column("statements", ColumnType::Text),
         column("kernel_version", ColumnType::Text),
+        // Beside the first saves of undeclared entities, each has a file; see `migration_files`.
+        nullable("name", ColumnType::Text),
+        nullable("checksum", ColumnType::Text),
+        nullable("metadata", ColumnType::Text),
+        nullable("filed_at", ColumnType::Timestamp),
     ];
-    vec![plain_table(CHANGES, changes), plain_table(MIGRATIONS, migrations)]
+    let declared =
+        vec![TableColumn { indexed: true, ..column("name", ColumnType::Text) }, column("definition", ColumnType::Json)];
+    let declared = TableDef { primary_key: vec!["name".into()], ..plain_table(DECLARED, declared) };
+    vec![plain_table(CHANGES, changes), plain_table(MIGRATIONS, migrations), declared]
+}
+
+/// The table of [`MOVE`]: texts by name.
+pub(crate) fn moves_table() -> TableDef {
+    let name = TableColumn { indexed: true, ..column("name", ColumnType::Text) };
+    TableDef { primary_key: vec!["name".into()], ..plain_table(MOVE, vec![name, column("value", ColumnType::Text)]) }
 }
 
 fn plain_table(name: &str, columns: Vec<TableColumn>) -> TableDef {

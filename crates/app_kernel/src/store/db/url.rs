@@ -53,6 +53,12 @@ impl DatabaseUrl {
         Ok(PathBuf::from(path))
     }
 
+    /// Whether sessions are shared with others, as `?pgbouncer=true` says.
+    pub(crate) fn is_pooled(&self) -> bool {
+        let query = self.text.expose().split_once('?').map_or("", |(_, query)| query);
+        self.backend == Backend::Postgres && query.split('&').any(|pair| pair == "pgbouncer=true")
+    }
+
     /// The address as people may see it: without user, password and options.
     #[must_use]
     pub fn without_credentials(&self) -> String {

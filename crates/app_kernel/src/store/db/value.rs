@@ -37,6 +37,21 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// All of them.
+    pub const ALL: [ColumnType; 11] = [
+        ColumnType::Text,
+        ColumnType::Bool,
+        ColumnType::Int,
+        ColumnType::Float,
+        ColumnType::Decimal,
+        ColumnType::Timestamp,
+        ColumnType::Date,
+        ColumnType::Time,
+        ColumnType::Uuid,
+        ColumnType::Bytes,
+        ColumnType::Json,
+    ];
+
     /// With its article, for messages: `a whole number`.
     #[must_use]
     pub fn described(self) -> &'static str {

@@ -355,15 +355,29 @@ async fn a_body_that_pauses_for_too_long_is_408() {
     assert_eq!(document(response).await["code"], "body_timeout");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_whose_pauses_are_short_may_take_its_time() {
-    let slow = stream::iter(0..100).then(async |_| {
-        tokio::time::sleep(Duration::from_secs(29)).await;
-        Ok::<_, axum::Error>(Frame::data(Bytes::from("x")))
+/// A body of parts, each after a pause.
+fn paced(part: &'static [u8], parts: usize, pause: Duration) -> Request<Body> {
+    let parts = stream::iter(0..parts).then(move |_| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, axum::Error>(Frame::data(Bytes::from_static(part)))
     });
-    let Ok(response) =
-        edge().oneshot(request("POST /length", &[]).map(|_| Body::new(StreamBody::new(Box::pin(slow))))).await;
-    assert_eq!(body(response).await, "100");
+    request("POST /length", &[]).map(|_| Body::new(StreamBody::new(Box::pin(parts))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_goes_on_may_take_its_time() {
+    let Ok(response) = edge().oneshot(paced(&[b'x'; 4096], 100, Duration::from_secs(29))).await;
+    assert_eq!(body(response).await, "409600");
+}
+
+/// Promise: R-28
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_408() {
+    let begun = tokio::time::Instant::now();
+    let Ok(response) = edge().oneshot(paced(b"x", 100, Duration::from_secs(1))).await;
+    assert_eq!(response.status(), 408);
+    assert_eq!(begun.elapsed().as_secs(), 30);
+    assert_eq!(document(response).await["code"], "body_timeout");
 }
 
 struct Doorman;

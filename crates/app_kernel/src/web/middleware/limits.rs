@@ -1,4 +1,4 @@
-//! How long a URL and a body may be, and how long a body may pause.
+//! How long a URL and a body may be, and how long a body may keep us waiting.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -19,6 +19,8 @@ use crate::base::error::Error;
 
 /// The longest path with its query, in bytes.
 const MAX_URL_BYTES: usize = 16 << 10;
+/// What a body must bring for each time-out that it keeps us waiting: one that drips byte by byte is late too.
+const SLOWEST_BODY_BYTES: u64 = 4096;
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::web) struct BodyLimits {
@@ -41,15 +43,18 @@ pub(in crate::web) fn refusal(parts: &Parts, limits: &BodyLimits) -> Option<Erro
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::web) enum BodyFailure {
-    Paused = 1,
+    Late = 1,
     TooLarge = 2,
 }
 
 impl BodyFailure {
     pub(in crate::web) fn error(self, limits: &BodyLimits) -> Error {
         match self {
-            BodyFailure::Paused => {
-                let message = format!("the body paused for more than {} seconds", limits.timeout.as_secs_f32());
+            BodyFailure::Late => {
+                let message = format!(
+                    "the body paused or came too slowly: less than {SLOWEST_BODY_BYTES} bytes in {} seconds of waiting",
+                    limits.timeout.as_secs_f32()
+                );
                 Error::invalid(message).status(408).code("body_timeout")
             }
             BodyFailure::TooLarge => {
@@ -63,7 +68,7 @@ impl BodyFailure {
 impl fmt::Display for BodyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BodyFailure::Paused => "the body paused for too long",
+            BodyFailure::Late => "the body came too slowly",
             BodyFailure::TooLarge => "the body is too long",
         })
     }
@@ -82,7 +87,7 @@ impl BodyFate {
 
     pub(in crate::web) fn get(&self) -> Option<BodyFailure> {
         match self.0.load(Ordering::Relaxed) {
-            1 => Some(BodyFailure::Paused),
+            1 => Some(BodyFailure::Late),
             2 => Some(BodyFailure::TooLarge),
             _ => None,
         }
@@ -96,12 +101,24 @@ pub(in crate::web) struct LimitedBody<B, F> {
     timeout: Duration,
     fate: Arc<F>,
     timer: Option<Pin<Box<Sleep>>>,
-    is_paused: bool,
+    waiting_since: Option<Instant>,
+    /// For the bytes since it last brought enough; what the handler does meanwhile is not counted.
+    waited: Duration,
+    brought: u64,
 }
 
 impl<B, F: AsRef<BodyFate>> LimitedBody<B, F> {
     pub(in crate::web) fn new(inner: B, limits: &BodyLimits, fate: Arc<F>) -> Self {
-        LimitedBody { inner, left: limits.max_bytes, timeout: limits.timeout, fate, timer: None, is_paused: false }
+        LimitedBody {
+            inner,
+            left: limits.max_bytes,
+            timeout: limits.timeout,
+            fate,
+            timer: None,
+            waiting_since: None,
+            waited: Duration::ZERO,
+            brought: 0,
+        }
     }
 
     fn fail(&self, failure: BodyFailure) -> BoxError {
@@ -109,12 +126,24 @@ impl<B, F: AsRef<BodyFate>> LimitedBody<B, F> {
         failure.into()
     }
 
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.timeout)));
-        if !std::mem::replace(&mut self.is_paused, true) {
-            timer.as_mut().reset(Instant::now() + self.timeout);
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            timer.as_mut().reset(now + self.timeout.saturating_sub(self.waited));
         }
         timer.as_mut().poll(cx)
+    }
+
+    fn came(&mut self, bytes: u64) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += since.elapsed();
+        }
+        self.brought += bytes;
+        if self.brought >= SLOWEST_BODY_BYTES {
+            (self.brought, self.waited) = (0, Duration::ZERO);
+        }
     }
 }
 
@@ -130,19 +159,22 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            return this.poll_pause(cx).map(|()| Some(Err(this.fail(BodyFailure::Paused))));
+            return this.poll_patience(cx).map(|()| Some(Err(this.fail(BodyFailure::Late))));
         };
-        this.is_paused = false;
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => Some(Err(error.into())),
-            Some(Ok(frame)) => match this.left.checked_sub(frame.data_ref().map_or(0, Buf::remaining) as u64) {
-                Some(left) => {
-                    this.left = left;
-                    Some(Ok(frame))
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                this.came(bytes);
+                match this.left.checked_sub(bytes) {
+                    Some(left) => {
+                        this.left = left;
+                        Some(Ok(frame))
+                    }
+                    None => Some(Err(this.fail(BodyFailure::TooLarge))),
                 }
-                None => Some(Err(this.fail(BodyFailure::TooLarge))),
-            },
+            }
         })
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::Route;
 use tower::{Layer, Service};
@@ -27,6 +28,7 @@ const LONGEST_ADDRESS: usize = 45;
 #[derive(Debug, Default)]
 pub(in crate::web) struct Exchange {
     route: OnceLock<MatchedPath>,
+    workspace: OnceLock<Box<str>>,
     body: BodyFate,
 }
 
@@ -45,6 +47,14 @@ impl AsRef<BodyFate> for Exchange {
 /// Lies in the request's extensions.
 #[derive(Debug, Clone)]
 pub(in crate::web) struct ExchangeSlot(pub(in crate::web) Arc<Exchange>);
+
+/// Has the request's line tell which workspace the request is about.
+pub(crate) fn note_workspace(parts: &Parts, id: &str) {
+    if let Some(ExchangeSlot(exchange)) = parts.extensions.get() {
+        // Of several that a request asks for, the line tells the first.
+        let _ = exchange.workspace.set(id.into());
+    }
+}
 
 /// Notes the route's template, which is known inside the router only. Adds no future of its own.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +124,7 @@ impl RequestLine {
             request_id = self.request_id.as_str(),
             caller = caller.map_or("anonymous", |caller| caller.kind().as_str()),
             user_id = caller.and_then(Caller::user_id),
+            workspace_id = self.exchange.workspace.get().map(AsRef::as_ref),
             client = AddressText::new(self.client).as_str(),
             bytes,
             "request"

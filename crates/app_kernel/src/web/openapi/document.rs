@@ -195,6 +195,8 @@ fn problem_responses() -> Value {
     json!({
         "Problem": answer("What went wrong (RFC 9457)"),
         "Unauthenticated": answer("Nobody is signed in"),
+        "Forbidden": answer("Whoever asks may not do this"),
+        "NotFound": answer("It is not there, or not for whoever asks"),
         "Unprocessable": answer("The input does not fit; `errors` names every field"),
     })
 }

@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aide::axum::ApiRouter;
 use aide::openapi::{
-    OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr, SchemaObject,
-    SecurityRequirement,
+    HeaderStyle, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr,
+    SchemaObject, SecurityRequirement, StatusCode,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -87,6 +87,40 @@ pub fn require_token(operation: &mut Operation) {
             operation.security.push(requirement);
         }
     }
+}
+
+/// A refusal that depends on who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+}
+
+impl Refusal {
+    /// The status, and the name of its description in the document.
+    fn parts(self) -> (u16, &'static str) {
+        match self {
+            Refusal::Forbidden => (403, "Forbidden"),
+            Refusal::NotFound => (404, "NotFound"),
+        }
+    }
+}
+
+/// For extractors that turn some callers away: the operation says so.
+pub(crate) fn may_refuse(operation: &mut Operation, refusal: Refusal) {
+    let (status, name) = refusal.parts();
+    let reference = format!("#/components/responses/{name}");
+    let answers = &mut operation.responses.get_or_insert_default().responses;
+    answers.insert(StatusCode::Code(status), ReferenceOr::Reference { reference, summary: None, description: None });
+}
+
+/// A header that may be given.
+pub(crate) fn add_header_parameter(operation: &mut Operation, name: &str, description: &str) {
+    let schema = serde_json::json!({ "type": "string", "description": description });
+    let parameter_data = parameter(name, false, &schema);
+    operation.parameters.push(ReferenceOr::Item(Parameter::Header { parameter_data, style: HeaderStyle::Simple }));
 }
 
 /// The schema of what an operation reads.

@@ -11,7 +11,9 @@ use app_kernel::store::db::DbOptions;
 use app_kernel::testing::{Answer, Client, TestDatabase, on_every_database};
 use serde_json::json;
 
+use super::second_factor::App;
 use super::{Tokens, auth_only};
+use crate::support::smtp::SmtpServer;
 
 on_every_database!(no_secret_is_in_a_log_an_answer_or_a_table);
 
@@ -19,6 +21,7 @@ on_every_database!(no_secret_is_in_a_log_an_answer_or_a_table);
 const SERVES: &str = "APP_KERNEL_TEST_SERVES_CANARIES";
 const SECRET: &str = "canary-of-the-signing-key-0123456789";
 const FORMER_SECRET: &str = "canary-of-the-former-key-0123456789";
+const SMTP_PASSWORD: &str = "canary-of-the-mail-server";
 
 /// Promise: R-32
 async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
@@ -28,10 +31,14 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
     let url = with_password(database.url().expose());
     let backend = database.backend().as_str();
     let name = format!("auth::canaries::{backend}::no_secret_is_in_a_log_an_answer_or_a_table");
+    let mut smtp = SmtpServer::start().await;
+    let smtp_url = format!("smtp://app:{SMTP_PASSWORD}@{}", smtp.address());
     let mut server = Command::new(std::env::current_exe().expect("this test has a file"))
         .args(["--exact", &name, "--nocapture"])
         .envs([(SERVES, "1"), ("DATABASE_URL", &url), ("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", FORMER_SECRET)])
+        .env("DATA_DIR", database.data_dir())
         .envs([("PORT", "0"), ("LOG_LEVEL", "trace"), ("LOG_FORMAT", "json"), ("ALLOW_SELF_SIGNUP", "true")])
+        .envs([("SMTP_URL", smtp_url.as_str()), ("MAIL_FROM", "no-reply@example.com")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -46,7 +53,7 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
     });
     let address = tokio::task::spawn_blocking(move || address.recv()).await.expect("no panic");
     let canaries = match address {
-        Ok(address) => release(&Client::new(address)).await,
+        Ok(address) => release(&Client::new(address), &mut smtp).await,
         Err(_) => Vec::new(),
     };
     drop(server.stdin.take()); // tells it to stop
@@ -99,7 +106,7 @@ fn read_log(stdout: impl std::io::Read, tell: &mpsc::Sender<String>) -> String {
 }
 
 /// Lets a secret fly through each door. Answers all of them, with the names of their doors.
-async fn release(client: &Client) -> Vec<(&'static str, String)> {
+async fn release(client: &Client, smtp: &mut SmtpServer) -> Vec<(&'static str, String)> {
     let mut canaries = vec![("the signing key", SECRET.to_owned()), ("the former key", FORMER_SECRET.to_owned())];
     let mut canary = |door: &'static str| {
         let secret = format!("canary-{}-of-{}", canaries.len(), app_kernel::base::secret::random_token());
@@ -166,7 +173,63 @@ async fn release(client: &Client) -> Vec<(&'static str, String)> {
         canaries.push((door, token[40..].to_owned()));
     }
     canaries.push(("the database's password", DATABASE_PASSWORD.to_owned()));
+    canaries.push(("the mail server's password", SMTP_PASSWORD.to_owned()));
+    canaries.extend(smtp.credentials().into_iter().map(|said| ("what the mail server was told", said)));
+    release_by_mail(client, smtp, &mut canaries).await;
+    release_second_factor(client, &mut canaries).await;
     canaries
+}
+
+/// Links from mails: used, made up and never used.
+async fn release_by_mail(client: &Client, smtp: &mut SmtpServer, canaries: &mut Vec<(&'static str, String)>) {
+    let mut link = async |page: &str| loop {
+        let text = smtp.next().await.data.replace("=\r\n", "").replace("=3D", "=");
+        if let Some((_, rest)) = text.split_once(&format!("/{page}?token=")) {
+            return rest.lines().next().expect("a token").to_owned();
+        }
+    };
+    let ask = async || {
+        let body = json!({ "email": "ann@example.com" });
+        client.post("/auth/password-reset/request", body).await.expect(202);
+    };
+    let to_verify = link("verify-email").await;
+    client.post("/auth/verify-email", json!({ "token": to_verify })).await.expect(204);
+    ask().await;
+    let used = link("reset-password").await;
+    let password = format!("canary-by-mail-{}", app_kernel::base::secret::random_token());
+    let body = json!({ "token": used, "new_password": password });
+    client.post("/auth/password-reset", &body).await.expect(204);
+    let again = client.post("/auth/password-reset", &body).await.expect(400);
+    assert!(!again.text().contains(&password) && !again.text().contains(&used), "{}", again.text());
+    ask().await;
+    let unused = link("reset-password").await;
+    for (door, token) in [("a used link", used), ("a link that was not used", unused), ("a link to confirm", to_verify)]
+    {
+        // What follows the row's id.
+        canaries.push((door, token[40..].to_owned()));
+    }
+    canaries.push(("a password that was set by mail", password));
+}
+
+/// The secret of an app, recovery codes and a challenge.
+async fn release_second_factor(client: &Client, canaries: &mut Vec<(&'static str, String)>) {
+    let password = canaries.last().expect("the password that was set by mail").1.clone();
+    let who = json!({ "email": "ann@example.com", "password": password });
+    let tokens = Tokens::of(&client.post("/auth/login", &who).await.expect(200));
+    let ann = client.clone().with_token(&tokens.access);
+    let added = ann.post("/auth/second-factor", json!({ "password": password })).await.expect(201).json();
+    let secret = added["secret"].as_str().expect("a secret");
+    let code = App::new(secret).code_at(app_kernel::base::clock::Clock::system().now());
+    let answer = ann.post("/auth/second-factor/confirm", json!({ "code": code })).await.expect(200).json();
+    let codes = answer["recovery_codes"].as_array().expect("codes");
+    let codes: Vec<String> = codes.iter().map(|code| code.as_str().expect("a code").to_owned()).collect();
+    let challenge = client.post("/auth/login", &who).await.expect(401).json();
+    let challenge = challenge["challenge"].as_str().expect("a challenge");
+    let half = json!({ "challenge": challenge, "code": codes[0] });
+    client.post("/auth/login/second-factor", half).await.expect(200);
+    canaries.push(("the secret of an app", secret.to_owned()));
+    canaries.push(("a challenge", challenge.rsplit('.').next().unwrap_or_default().to_owned()));
+    canaries.extend(codes.into_iter().map(|code| ("a recovery code", code)));
 }
 
 const DATABASE_PASSWORD: &str = "canary-of-the-database";
@@ -187,9 +250,13 @@ async fn tables(database: &TestDatabase) -> String {
         "kernel_users",
         "kernel_users_history",
         "kernel_sessions",
+        "kernel_mail_tokens",
+        "kernel_second_factors",
+        "kernel_recovery_codes",
         "kernel_workspaces",
         "kernel_workspaces_history",
         "kernel_workspace_members",
+        "kernel_workspace_invites",
         "kernel_changes",
         "kernel_migrations",
     ] {

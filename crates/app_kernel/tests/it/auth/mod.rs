@@ -1,13 +1,17 @@
 //! Signing up, signing in and staying signed in, as a client sees it, on every database.
 
+mod accounts;
 mod canaries;
 mod log_in;
+mod mailed;
 mod passwords;
 mod refresh;
 mod roles;
+mod second_factor;
 mod secrets;
 mod sessions;
 mod sign_up;
+mod smtp;
 mod tokens;
 
 use app_kernel::feature::auth::User;

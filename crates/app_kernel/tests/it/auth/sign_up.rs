@@ -30,7 +30,7 @@ async fn who_signs_up_can_log_in_and_is_known(database: TestDatabase) {
     );
     assert_eq!(registered["created_at"], service.now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string());
     assert!(registered["workspace_id"].is_string(), "{registered}");
-    assert_eq!(registered.as_object().expect("an object").len(), 7, "no hash, no token: {registered}");
+    assert_eq!(registered.as_object().expect("an object").len(), 8, "no hash, no token: {registered}");
 
     let body = json!({ "email": "ANN@example.COM", "password": PASSWORD });
     let login = anonymous.post("/auth/login", body).await.expect(200);

@@ -1,8 +1,9 @@
 //! Making backups: both forms, at the start where anything has changed, and only so many.
 
-use app_kernel::base::config::ServiceConfig;
+use app_kernel::store::db::Backend;
+use app_kernel::store::db::backup::BackedUp;
 use app_kernel::store::db::entity::Entity;
-use app_kernel::store::db::{Backend, backup};
+use app_kernel::store::db::start::BringUp;
 use app_kernel::testing::{TestDatabase, on_every_database};
 use std::time::Duration;
 
@@ -27,16 +28,21 @@ async fn a_backup_has_a_name_a_manifest_and_every_row(database: TestDatabase) {
     let schema = &made.csv["csv_20260130_120000_".len()..];
     assert_eq!(made.csv, format!("csv_20260130_120000_{schema}"));
     let mut wanted = vec![made.csv.clone()];
-    if place.db.backend() != Backend::MySql {
-        let native = format!("native_20260130_120000_{schema}.backup");
-        assert_eq!(made.native.as_ref(), Some(&native));
-        wanted.extend([native.clone(), format!("{native}.json")]);
-    }
+    let native = format!("native_20260130_120000_{schema}.backup");
+    assert_eq!(made.native, native);
+    wanted.extend([native.clone(), format!("{native}.json")]);
     assert_eq!(place.names(), wanted);
-    let tables = ["kernel_changes", "kernel_migrations", "widgets", "widgets_history"];
+    let tables = ["kernel_changes", "kernel_declared", "kernel_migrations", "widgets", "widgets_history"];
     assert_eq!(
         super::names(&place.folder.path().join(&made.csv)),
-        ["kernel_changes.csv", "kernel_migrations.csv", "manifest.json", "widgets.csv", "widgets_history.csv"]
+        [
+            "kernel_changes.csv",
+            "kernel_declared.csv",
+            "kernel_migrations.csv",
+            "manifest.json",
+            "widgets.csv",
+            "widgets_history.csv"
+        ]
     );
     #[cfg(unix)]
     for name in place.names() {
@@ -47,7 +53,7 @@ async fn a_backup_has_a_name_a_manifest_and_every_row(database: TestDatabase) {
     for listed in place.backups.list().expect("a list") {
         let manifest = place.backups.verify(&listed.name).await.expect("a good one");
         let rows: Vec<_> = manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
-        let counted: Vec<_> = tables.into_iter().zip([2, 1, 1, 2]).collect();
+        let counted: Vec<_> = tables.into_iter().zip([2, 5, 1, 1, 2]).collect();
         assert_eq!(rows, counted, "{}", listed.name);
         assert_eq!((manifest.service.as_str(), manifest.backend.as_str()), ("shop", place.db.backend().as_str()));
     }
@@ -73,8 +79,13 @@ async fn one_snapshot_is_backed_up_whoever_writes_meanwhile(database: TestDataba
         assert_eq!(rows("widgets"), rows("widgets_history"), "a row and its version are there together");
         assert_eq!(rows("widgets"), rows("kernel_changes"));
     }
+    let last = place.backups.make().await.expect("a backup");
     stop.send(true).expect("the writer listens");
     assert!(writer.await.expect("no panic") > 0);
+    // Both forms say the same, to the byte.
+    place.backups.restore(&last.native, None).await.expect("a restore");
+    let again = place.backups.make().await.expect("a backup").csv;
+    assert!(super::files(&place.folder.path().join(&again)) == super::files(&place.folder.path().join(&last.csv)));
     place.db.close().await;
 }
 
@@ -97,11 +108,14 @@ async fn a_backup_does_not_wait_for_a_transaction_that_is_open(database: TestDat
 
 async fn a_start_backs_up_what_has_changed_and_nothing_else(database: TestDatabase) {
     let place = Place::new(&database, &[Widget::definition()]).await;
-    let config = ServiceConfig::default();
-    let off = ServiceConfig { backup_enabled: false, ..ServiceConfig::default() };
-    assert_eq!(backup::at_start(&place.db, &off).await.expect("nothing"), None);
     place.db.save(widget("gear")).await.expect("a save");
-    let start = || async { backup::at_start(&place.db, &config).await.expect("a start") };
+    let start = || async {
+        match place.db.bring_up(&BringUp::default()).await.expect("a start").backup {
+            BackedUp::Made(made) => Some(made),
+            BackedUp::Unchanged(_) => None,
+            other => panic!("{other:?}"),
+        }
+    };
     assert!(start().await.is_some());
     // PostgreSQL tells what was committed on the whole server, where other tests are at work: only a quiet moment counts.
     let commits = async || match place.db.backend() {

@@ -1,10 +1,13 @@
 //! Backups and restores, on every database.
 
-mod crash;
 mod making;
-mod portable;
+mod native;
+pub(crate) mod portable;
 mod refusals;
+mod remote;
 mod restoring;
+mod schedule;
+mod starting;
 mod undo;
 
 use std::path::Path;
@@ -50,7 +53,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("the folder can be read");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name != ".lock");
+    names.retain(|name| !name.ends_with(".lock"));
     names.sort();
     names
 }

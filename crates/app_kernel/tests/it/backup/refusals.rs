@@ -46,16 +46,27 @@ async fn a_byte_that_is_not_as_it_was_written_is_found(database: TestDatabase) {
         refused(&place, &made.csv, "can't be read").await;
         std::fs::write(&path, &good).expect("a write");
     }
-    if let Some(native) = &made.native {
-        let path = place.folder.path().join(native);
-        let good = std::fs::read(&path).expect("a file");
-        let mut bad = good.clone();
-        bad[good.len() / 2] ^= 1;
-        std::fs::write(&path, &bad).expect("a write");
-        refused(&place, native, "is damaged: its checksum").await;
-        std::fs::write(&path, &good[..good.len() / 2]).expect("a write");
-        refused(&place, native, "is damaged: its checksum").await;
+    let native = &made.native;
+    let path = place.folder.path().join(native);
+    let good = std::fs::read(&path).expect("a file");
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&path, &bad).expect("a write");
+    refused(&place, native, "is damaged: its checksum").await;
+    std::fs::write(&path, &good[..good.len() / 2]).expect("a write");
+    refused(&place, native, "is damaged: its checksum").await;
+    std::fs::write(&path, &good).expect("a write");
+    // Somebody who edits a manifest, however well, is found out.
+    let sidecar = place.folder.path().join(format!("{native}.json"));
+    let text = std::fs::read_to_string(&sidecar).expect("a manifest");
+    for (word, other) in
+        [("\"shop\"", "\"bakery\""), ("\"rows\": 1", "\"rows\": 2"), ("\"format\": 1", "\"format\": 2")]
+    {
+        assert!(text.contains(word), "{text}");
+        std::fs::write(&sidecar, text.replacen(word, other, 1)).expect("a write");
+        refused(&place, native, "is damaged: its ").await;
     }
+    std::fs::write(&sidecar, &text).expect("a write");
     place.backups.restore(&made.csv, None).await.expect("as it was written, it is good");
     assert_eq!(place.db.count::<Widget>("", ()).await.expect("a count"), 1);
     place.db.close().await;
@@ -86,7 +97,7 @@ async fn an_unknown_name_and_table_are_refused_with_those_there_are(database: Te
         assert!(error.to_string().contains(&format!("there are {}", made.csv)), "{error}");
     }
     let error = place.backups.restore(&made.csv, Some("gears")).await.expect_err("no such table");
-    let tables = "kernel_changes, kernel_migrations, widgets, widgets_history";
+    let tables = "kernel_changes, kernel_declared, kernel_migrations, widgets, widgets_history";
     assert_eq!(error.to_string(), format!("the backup has no table `gears`; it has {tables}"));
     place.db.close().await;
 }
@@ -114,7 +125,7 @@ async fn a_native_backup_of_another_database_is_refused(database: TestDatabase) 
     let backend = if place.db.backend() == backend { app_kernel::store::db::Backend::Postgres } else { backend };
     let elsewhere = TestDatabase::fresh(backend).await;
     let other = crate::db::open_with(&elsewhere, &[], super::options(place.folder.path(), &place.clock)).await;
-    let theirs = other.backups().expect("backups").make().await.expect("a backup").native.expect("a native one");
+    let theirs = other.backups().expect("backups").make().await.expect("a backup").native;
     other.close().await;
     let is = format!("is native to {}, and this is {}", backend.as_str(), place.db.backend().as_str());
     refused(&place, &theirs, &is).await;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_kernel::prelude::*;
-use app_kernel::store::db::dialect::Backend;
 use app_kernel::testing::{TestDatabase, TestService, Wire, on_every_database};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 
+use crate::support::open_transactions::open_transactions;
 use crate::support::{Dice, scale, seed};
 
 on_every_database!(requests_whose_client_leaves_leave_nothing_half_done);
@@ -75,22 +75,6 @@ async fn marks(db: &Db, entity: &str) -> Marks {
     }
 }
 
-/// Transactions other than this query's own that are open on the server. SQLite has its one writer: the fresh requests show that it is free.
-async fn open_transactions(db: &Db) -> i64 {
-    let sql = match db.backend() {
-        Backend::Sqlite => return 0,
-        Backend::Postgres => {
-            "SELECT COUNT(*) AS [n] FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-             AND (state LIKE 'idle in transaction%' OR xact_start IS NOT NULL AND state = 'active' AND query NOT LIKE '%pg_stat_activity%')"
-        }
-        Backend::MySql => {
-            "SELECT COUNT(*) AS [n] FROM information_schema.innodb_trx t JOIN information_schema.processlist p \
-             ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()"
-        }
-    };
-    number(db, sql).await
-}
-
 /// Promise: R-07
 async fn requests_whose_client_leaves_leave_nothing_half_done(database: TestDatabase) {
     const AT_ONCE: usize = 32;
@@ -112,15 +96,7 @@ async fn requests_whose_client_leaves_leave_nothing_half_done(database: TestData
 
     // Nothing is waited for but the transactions that were under way: they end on their own.
     let db = service.db();
-    let mut open = open_transactions(&db).await;
-    for _ in 0..100 {
-        if open == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        open = open_transactions(&db).await;
-    }
-    assert_eq!(open, 0, "transactions are still open");
+    assert_eq!(open_transactions(&db).await, 0, "transactions are still open");
 
     let client = service.anonymous();
     for n in 0..FRESH {

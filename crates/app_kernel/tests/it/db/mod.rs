@@ -3,6 +3,7 @@
 mod batches;
 mod concurrency;
 mod entities;
+mod evolution;
 mod history;
 mod pages;
 mod queries;

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use app_kernel::base::error::{Error, ErrorKind, Result};
-use app_kernel::store::db::{Backend, Db};
+use app_kernel::store::db::Db;
 use app_kernel::testing::{TestDatabase, on_every_database};
 
 use super::{Widget, widget, widgets};
+use crate::support::open_transactions::open_transactions;
 
 on_every_database!(
     what_is_done_in_a_transaction_is_kept_together,
@@ -126,34 +127,6 @@ async fn a_transaction_within_joins(database: TestDatabase) {
         .await;
     assert!(result.is_err());
     assert_eq!(count(&db).await, 0);
-}
-
-/// How many transactions stay open on the server. What was under way when its caller left may take a moment to end on its own.
-async fn open_transactions(db: &Db) -> i64 {
-    let mut open = transactions_now(db).await;
-    for _ in 0..100 {
-        if open == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        open = transactions_now(db).await;
-    }
-    open
-}
-
-/// How many transactions other than this query's own are open on the server. SQLite has its one writer: it must be free again.
-async fn transactions_now(db: &Db) -> i64 {
-    let sql = match db.backend() {
-        Backend::Sqlite => return 0,
-        Backend::Postgres => {
-            "SELECT COUNT(*) AS [n] FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-        }
-        Backend::MySql => {
-            "SELECT COUNT(*) AS [n] FROM information_schema.innodb_trx t JOIN information_schema.processlist p \
-             ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()"
-        }
-    };
-    db.query(sql, ()).await.expect("a query")[0]["n"].as_int().expect("a number")
 }
 
 /// Promise: R-07

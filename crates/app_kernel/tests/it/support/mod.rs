@@ -1,8 +1,15 @@
 //! What several test files need.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod disk;
+pub(crate) mod open_transactions;
 pub(crate) mod program;
 pub(crate) mod repository;
 pub(crate) mod rust_source;
+pub(crate) mod s3_server;
+#[cfg(target_os = "linux")]
+pub(crate) mod servers;
+pub(crate) mod smtp;
 
 /// How many times something happens in a test of faults: `CHAOS_SCALE=20` makes it twenty times as many.
 pub(crate) fn scale(times: usize) -> usize {

@@ -104,7 +104,11 @@ async fn a_layer_wraps_what_was_added_before_it() {
 #[tokio::test]
 async fn the_routes_serve_in_a_server_that_is_not_ours() {
     let database = TestDatabase::sqlite().await;
-    let config = ServiceConfig { database_url: Some(database.url().clone()), ..ServiceConfig::default() };
+    let config = ServiceConfig {
+        database_url: Some(database.url().clone()),
+        data_dir: database.data_dir().display().to_string(),
+        ..ServiceConfig::default()
+    };
     let router = widgets(config).router().await.expect("a router");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -114,7 +114,7 @@ impl<T: Entity> IntoFuture for GetMany<T> {
         Box::pin(async move {
             check_count(self.ids.len())?;
             let table = declared_table::<T>(&self.db)?;
-            let dialect = self.db.shared.driver.dialect();
+            let (dialect, scope) = (self.db.shared.driver.dialect(), self.db.scope(&table)?);
             let mut found: HashMap<String, Saved<T>> = HashMap::with_capacity(self.ids.len());
             let possible: Vec<&String> = self.ids.iter().filter(|id| is_possible_id(id)).collect();
             for ids in possible.chunks(IDS_PER_QUERY) {
@@ -134,9 +134,13 @@ impl<T: Entity> IntoFuture for GetMany<T> {
                     .take(places)
                     .map(Value::from)
                     .collect();
-                let read = |row: &RowRef<'_>| read_saved::<T>(row);
+                let scope = scope.clone();
+                let read = move |row: &RowRef<'_>| match &scope {
+                    Some(scope) if !scope.holds_read(row)? => Ok(None),
+                    _ => read_saved::<T>(row).map(Some),
+                };
                 let rows = self.db.read(Select { sql: sql.into(), params, read }).await?;
-                found.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+                found.extend(rows.into_iter().flatten().map(|row| (row.id.clone(), row)));
             }
             Ok(self.ids.iter().filter_map(|id| found.remove(id)).collect())
         })
@@ -172,7 +176,7 @@ impl<T: Entity> IntoFuture for DeleteMany<T> {
             let mut ids: Vec<String> = self.ids.into_iter().filter(|id| is_possible_id(id)).collect();
             ids.sort_unstable();
             ids.dedup();
-            self.db.write(deletion(&self.db, table, ids, self.permanent, None)).await
+            self.db.write(deletion(&self.db, table, ids, self.permanent, None)?).await
         })
     }
 }

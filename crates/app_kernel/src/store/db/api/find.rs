@@ -14,10 +14,11 @@ use crate::base::error::{Error, Result};
 use crate::store::db::cursor::{Cursor, keyset};
 use crate::store::db::dialect::{Dialect, ddl::quoted};
 use crate::store::db::entity::{DELETED_AT, Entity};
-use crate::store::db::filter::{self, Condition, Order};
+use crate::store::db::filter::{self, Bound, Condition, Order};
 use crate::store::db::ops::read::Select;
 use crate::store::db::table::Table;
 use crate::store::db::value::Value;
+use crate::store::db::workspace::{Scope, WORKSPACE_ID};
 use crate::store::db::{Db, driver::RowRef};
 
 /// How many rows a query answers where no limit is said.
@@ -163,9 +164,12 @@ impl<S: Shape> Find<S> {
                 .code("bad_limit"));
         }
         let Some(table) = self.shape.table(&self.db).await? else { return Ok(None) };
-        let dialect = self.db.shared.driver.dialect();
-        let plan = self.db.shared.finds.plan(&table, dialect, &self.clause, &self.order_by, self.include_deleted)?;
-        let mut params = plan.condition.bind(self.params)?;
+        let (dialect, scope) = (self.db.shared.driver.dialect(), self.db.scope(&table)?);
+        let bound = scope.as_ref().map(|_| Bound { column: WORKSPACE_ID });
+        let wanted =
+            Wanted { clause: &self.clause, bound, order_by: &self.order_by, include_deleted: self.include_deleted };
+        let plan = self.db.shared.finds.plan(&table, dialect, &wanted)?;
+        let mut params = plan.condition.bind(self.params, scope.as_ref().map(Scope::id))?;
         let tail = [i64::from(self.limit) + i64::from(beyond), i64::from(self.offset)].map(Value::Int);
         let sql = match &self.after {
             None => Arc::clone(&plan.sql),
@@ -221,11 +225,13 @@ impl<S: Shape> IntoFuture for Count<S> {
         Box::pin(async move {
             let Find { db, shape, clause, params, include_deleted, .. } = self.0;
             let Some(table) = shape.table(&db).await? else { return Ok(0) };
-            let dialect = db.shared.driver.dialect();
-            let plan = db.shared.finds.plan(&table, dialect, &clause, "", include_deleted)?;
+            let (dialect, scope) = (db.shared.driver.dialect(), db.scope(&table)?);
+            let bound = scope.as_ref().map(|_| Bound { column: WORKSPACE_ID });
+            let wanted = Wanted { clause: &clause, bound, order_by: "", include_deleted };
+            let plan = db.shared.finds.plan(&table, dialect, &wanted)?;
             let sql =
                 format!("SELECT COUNT(*) FROM {}{}", quoted(&table.def.table, dialect), plan.filter(dialect, None));
-            let params = plan.condition.bind(params)?;
+            let params = plan.condition.bind(params, scope.as_ref().map(Scope::id))?;
             let counts = db.read(Select { sql: sql.into(), params, read: |row: &RowRef<'_>| row.int(0) }).await?;
             Ok(counts.first().copied().unwrap_or(0))
         })
@@ -269,26 +275,29 @@ impl FindPlan {
     }
 }
 
+/// What a plan is made from.
+struct Wanted<'a> {
+    clause: &'a str,
+    bound: Option<Bound>,
+    order_by: &'a str,
+    include_deleted: bool,
+}
+
 /// The queries of an app, parsed once.
 #[derive(Debug, Default)]
 pub(crate) struct FindCache(Mutex<HashMap<String, Arc<FindPlan>>>);
 
 impl FindCache {
-    fn plan(
-        &self,
-        table: &Table,
-        dialect: &dyn Dialect,
-        clause: &str,
-        order_by: &str,
-        include_deleted: bool,
-    ) -> Result<Arc<FindPlan>> {
+    fn plan(&self, table: &Table, dialect: &dyn Dialect, wanted: &Wanted<'_>) -> Result<Arc<FindPlan>> {
+        let Wanted { clause, bound, order_by, include_deleted } = *wanted;
         // A dynamic table that grew a column is another one.
         let columns = table.columns.len();
-        let key = format!("{}\0{columns}\0{clause}\0{order_by}\0{include_deleted}", table.def.table);
+        let is_bound = bound.is_some();
+        let key = format!("{}\0{columns}\0{clause}\0{order_by}\0{include_deleted}\0{is_bound}", table.def.table);
         if let Some(plan) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(plan));
         }
-        let condition = filter::render(clause, &table.def, dialect, 1)?;
+        let condition = filter::render_bound(clause, bound, &table.def, dialect, 1)?;
         let order = filter::parse_order(order_by, &table.def)?;
         let mut plan = FindPlan { condition, order, include_deleted, sql: "".into() };
         plan.sql = plan.text(table, dialect, None, plan.condition.places()).into();

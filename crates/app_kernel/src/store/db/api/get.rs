@@ -12,6 +12,7 @@ use crate::store::db::entity::Entity;
 use crate::store::db::history::{Version, read_version};
 use crate::store::db::ops::read::Select;
 use crate::store::db::value::Value;
+use crate::store::db::workspace::Scope;
 use crate::store::db::{Db, driver::RowRef};
 
 impl Db {
@@ -72,9 +73,13 @@ impl<S: Shape> IntoFuture for Get<S> {
                 return Ok(None);
             };
             let sql = Arc::clone(if self.include_deleted { &table.sql.get } else { &table.sql.get_living });
-            let read = move |row: &RowRef<'_>| S::read(&table, row);
+            let scope = self.db.scope(&table)?;
+            let read = move |row: &RowRef<'_>| match &scope {
+                Some(scope) if !scope.holds_read(row)? => Ok(None),
+                _ => S::read(&table, row).map(Some),
+            };
             let found = self.db.read(Select { sql, params: vec![Value::Text(self.id)], read }).await?;
-            Ok(found.into_iter().next())
+            Ok(found.into_iter().next().flatten())
         })
     }
 }
@@ -112,10 +117,11 @@ impl<S: Shape> History<S> {
         if !is_possible_id(&self.id) {
             return Ok(None);
         }
+        let scope = self.db.scope(&table)?;
         let params = vec![Value::Text(self.id), Value::Int(version)];
         let found =
             self.db.read(Select { sql: Arc::clone(&table.sql.get_version), params, read: read_version }).await?;
-        Ok(found.into_iter().next())
+        Ok(found.into_iter().next().filter(|version| is_held(scope.as_ref(), version)))
     }
 }
 
@@ -128,7 +134,16 @@ impl<S: Shape> IntoFuture for History<S> {
             let table = self.shape.table(&self.db).await?.filter(|table| table.def.history);
             let Some(table) = table.filter(|_| is_possible_id(&self.id)) else { return Ok(Vec::new()) };
             let params = vec![Value::Text(self.id), Value::from(self.limit), Value::from(self.offset)];
-            self.db.read(Select { sql: Arc::clone(&table.sql.history), params, read: read_version }).await
+            let scope = self.db.scope(&table)?;
+            let mut found =
+                self.db.read(Select { sql: Arc::clone(&table.sql.history), params, read: read_version }).await?;
+            found.retain(|version| is_held(scope.as_ref(), version));
+            Ok(found)
         })
     }
+}
+
+/// Whether the handle may see a version: that of a row that was in its workspace then.
+fn is_held(scope: Option<&Scope>, version: &Version) -> bool {
+    scope.is_none_or(|scope| scope.held(version))
 }

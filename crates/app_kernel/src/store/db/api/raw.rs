@@ -1,5 +1,5 @@
 //! Raw SQL, the way out of the store's own language: the same values, the same transaction. `[name]` becomes a quoted name and `?` a parameter;
-//! the rest is the database's own dialect. `??` is a question mark.
+//! the rest is the database's own dialect. `??` is a question mark. A handle of one workspace refuses it.
 
 use std::borrow::Cow;
 use std::future::IntoFuture;
@@ -48,6 +48,7 @@ impl IntoFuture for Execute {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            self.db.refuse_in_workspace("raw SQL")?;
             check_statement(&self.sql, self.db.backend())?;
             self.db.write(read::Execute { sql: self.sql, params: self.params }).await
         })
@@ -69,6 +70,7 @@ impl IntoFuture for Query {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            self.db.refuse_in_workspace("raw SQL")?;
             check_statement(&self.sql, self.db.backend())?;
             let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read: read_any }).await?;
             let columns: Arc<[Cow<'static, str>]> =

@@ -18,6 +18,7 @@ use crate::store::db::ops::write::{self, Target, match_columns};
 use crate::store::db::row::{Row, Saved};
 use crate::store::db::table::Table;
 use crate::store::db::value::Value;
+use crate::store::db::workspace::{Scope, WORKSPACE_ID};
 use crate::store::db::{Db, dynamic};
 
 /// What [`Db::save`] takes: a new entity, or one that was read and changed.
@@ -94,7 +95,12 @@ impl Db {
             None => dynamic::find_table(self, &name).await?,
         };
         let Some(table) = table.filter(|table| table.def.history && is_possible_id(&id)) else { return Ok(0) };
-        self.execute(format!("DELETE FROM [{}] WHERE [id] = ?", table.def.history_table()), [id]).await
+        if self.scope(&table)?.is_some() && self.entity_history(&*name, &*id).limit(1).await?.is_empty() {
+            return Ok(0);
+        }
+        self.without_workspace()
+            .execute(format!("DELETE FROM [{}] WHERE [id] = ?", table.def.history_table()), [id])
+            .await
     }
 
     pub(super) fn stamp(&self, operation: Operation) -> Stamp {
@@ -135,11 +141,17 @@ impl<T: Entity> Save<T> {
     }
 
     /// What is to be written, checked.
-    pub(super) fn into_write(self) -> Result<(write::Save, T)> {
+    pub(super) fn into_write(mut self) -> Result<(write::Save, T)> {
         let table = declared_table::<T>(&self.db)?;
-        let values = check_all(&table, self.entity.to_values()?)?;
+        let scope = self.db.scope(&table)?;
+        let mut values = self.entity.to_values()?;
+        if let Some(scope) = &scope {
+            scope.admit(&mut self.entity, &mut values)?;
+        }
+        let values = check_all(&table, values)?;
         let save = write::Save {
-            target: target(&table, self.id, &self.match_by)?,
+            target: target(&table, scope.as_ref(), self.id, &self.match_by)?,
+            scope,
             table,
             given: values.into_iter().map(Some).collect(),
             living: self.living,
@@ -151,13 +163,13 @@ impl<T: Entity> Save<T> {
 }
 
 /// Which row a save is about.
-fn target(table: &Table, id: Option<String>, match_by: &[String]) -> Result<Target> {
+fn target(table: &Table, scope: Option<&Scope>, id: Option<String>, match_by: &[String]) -> Result<Target> {
     match (id, match_by) {
         (None, []) => Ok(Target::New),
         (Some(id), []) => Ok(Target::Id(check_id(&id)?)),
         (None, names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Ok(Target::MatchBy(match_columns(table, &names)?))
+            Ok(Target::MatchBy(match_columns(table, scope.map(|_| WORKSPACE_ID), &names)?))
         }
         (Some(_), _) => Err(Error::invalid("a save is either about an id or about matching fields, not both")),
     }
@@ -252,10 +264,13 @@ impl IntoFuture for SaveRow {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let row = self.row?;
+            let mut row = self.row?;
+            self.db.admit_row(&mut row)?;
             let table = dynamic::table_for(&self.db, &self.name, &row).await?;
+            let scope = self.db.scope(&table)?;
             let save = write::Save {
-                target: target(&table, id_of(&row)?, &self.match_by)?,
+                target: target(&table, scope.as_ref(), id_of(&row)?, &self.match_by)?,
+                scope,
                 given: from_object(&table, row)?,
                 table: Arc::clone(&table),
                 living: None,
@@ -302,7 +317,7 @@ impl<S: Shape> IntoFuture for Delete<S> {
             let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else {
                 return Ok(false);
             };
-            let delete = deletion(&self.db, table, vec![self.id], self.permanent, self.if_version);
+            let delete = deletion(&self.db, table, vec![self.id], self.permanent, self.if_version)?;
             Ok(self.db.write(delete).await? > 0)
         })
     }
@@ -314,7 +329,8 @@ pub(super) fn deletion(
     ids: Vec<String>,
     permanent: bool,
     if_version: Option<i64>,
-) -> write::Delete {
+) -> Result<write::Delete> {
     let operation = if permanent { Operation::Deleted } else { Operation::SoftDeleted };
-    write::Delete { table, ids, permanent, if_version, stamp: db.stamp(operation) }
+    let scope = db.scope(&table)?;
+    Ok(write::Delete { table, ids, permanent, if_version, scope, stamp: db.stamp(operation) })
 }

@@ -48,15 +48,17 @@ impl Db {
     async fn revive(&self, table: Arc<Table>, id: String, version: i64) -> Result<Vec<Value>> {
         let id = check_id(&id)?;
         let missing = || Error::not_found(format!("`{}` has no version {version} of this id", table.def.table));
+        let scope = self.scope(&table)?;
         if !table.def.history {
             return Err(missing());
         }
         let params = vec![Value::from(&id), Value::Int(version)];
         let select = Select { sql: Arc::clone(&table.sql.get_version), params, read: read_version };
-        let old = self.read(select).await?.into_iter().next().ok_or_else(missing)?;
+        let old = self.read(select).await?.into_iter().next();
+        let old = old.filter(|version| scope.as_ref().is_none_or(|scope| scope.held(version))).ok_or_else(missing)?;
         let Json::Object(data) = old.data else { return Err(missing()) };
         let given = from_object(&table, content(&table, data))?;
-        self.write(Revive { table, id, given, stamp: self.stamp(Operation::Updated) }).await
+        self.write(Revive { table, id, given, scope, stamp: self.stamp(Operation::Updated) }).await
     }
 }
 

@@ -2,9 +2,11 @@
 //! Tables of others in the same database are no part of a backup, and no restore touches them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::manifest::{ColumnManifest, IndexManifest, TableManifest};
 use super::text;
+use super::unfinished::TO_DO;
 use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::ddl::LIVE;
@@ -12,12 +14,16 @@ use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::Session;
 use crate::store::db::entity::{AUTOMATIC, ColumnDef, EntityDef, IndexDef};
 use crate::store::db::inspect::{FoundColumn, FoundTable, inspect};
-use crate::store::db::schema::{KERNEL_PREFIX, constraint_name};
+use crate::store::db::schema::{KERNEL_PREFIX, MOVE, constraint_name};
 use crate::store::db::table::HISTORY_COLUMNS;
 use crate::store::db::value::{ColumnType, Value, base64_text};
 
 /// Tables that a restore on MySQL has under way.
 pub(super) const SCRATCH: [&str; 2] = ["kernel_new_", "kernel_old_"];
+
+/// How often a catalogue that makes no sense is read.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// What the catalogue says of a table beyond its columns.
 #[derive(Debug, Default)]
@@ -29,6 +35,19 @@ struct Extra {
 
 /// Our tables, by name; their rows are not counted yet.
 pub(super) async fn our_tables(session: &mut Session<'_>, declared: &[EntityDef]) -> DbResult<Vec<TableManifest>> {
+    let mut tries = 0;
+    loop {
+        let looked = look(session, declared).await;
+        tries += 1;
+        // MySQL answers the questions one by one, and the last statement of a process that was killed may still be at work between them.
+        if looked.is_ok() || tries == LOOKS || session.dialect().backend() != Backend::MySql {
+            return looked;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+async fn look(session: &mut Session<'_>, declared: &[EntityDef]) -> DbResult<Vec<TableManifest>> {
     let dialect = session.dialect();
     let found = inspect(session, None).await?.tables;
     let mut extras = extras(session).await?;
@@ -43,11 +62,13 @@ pub(super) async fn our_tables(session: &mut Session<'_>, declared: &[EntityDef]
     Ok(tables)
 }
 
-fn is_ours(name: &str, found: &BTreeMap<String, FoundTable>) -> bool {
+/// Whether a table is ours: the kernel's, an entity's or its history's.
+pub(in crate::store::db) fn is_ours(name: &str, found: &BTreeMap<String, FoundTable>) -> bool {
     let has =
         |table: &FoundTable, names: &[&str]| names.iter().all(|name| table.columns.iter().any(|c| c.name == *name));
     let is_entity = |name: &str| found.get(name).is_some_and(|table| has(table, &AUTOMATIC));
-    if SCRATCH.iter().any(|prefix| name.starts_with(prefix)) {
+    // What a move or a restore notes in the database that it fills is no data.
+    if name == MOVE || name == TO_DO || SCRATCH.iter().any(|prefix| name.starts_with(prefix)) {
         return false;
     }
     let is_history = |entity: &str| is_entity(entity) && has(&found[name], &HISTORY_COLUMNS);
@@ -81,7 +102,7 @@ fn describe(
         IndexManifest { name: constraint_name(kind, name, &columns.join("+")), columns, unique: index.unique }
     };
     // Only what the database has already: before a migration, the code knows more.
-    let indexes = own.map(index).filter(|index| found.indexes.contains(&index.name)).collect();
+    let indexes = own.map(index).filter(|index| found.indexes.contains_key(&index.name)).collect();
     Ok(TableManifest { name: name.to_owned(), rows: 0, file: None, primary_key: extra.primary_key, columns, indexes })
 }
 
@@ -111,7 +132,7 @@ fn describe_column(
         Some(ty @ (ColumnType::Uuid | ColumnType::Decimal)) if meaning == ColumnType::Text => ty,
         _ => meaning,
     };
-    let default = known.filter(|_| found.has_default).and_then(|column| default_text(column.default.as_ref()?));
+    let default = known.filter(|_| found.default.is_some()).and_then(|column| default_text(column.default.as_ref()?));
     Ok(ColumnManifest {
         name: name.clone(),
         ty,

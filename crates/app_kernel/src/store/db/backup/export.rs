@@ -10,13 +10,14 @@ use super::catalogue::our_tables;
 use super::csv::write_field;
 use super::folder::make_file;
 use super::manifest::{FileSum, TableManifest, hex};
-use super::{Progress, text};
+use super::{Progress, native, text};
 use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
 use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::{Operation, RowRef, Session};
 use crate::store::db::entity::EntityDef;
+use crate::store::db::url::DatabaseUrl;
 
 /// How many rows pass between two words about the progress.
 const ROWS_BETWEEN_WORDS: u64 = 10_000;
@@ -24,6 +25,8 @@ const ROWS_BETWEEN_WORDS: u64 = 10_000;
 /// Writes every table of ours into a folder and answers what it wrote.
 pub(super) struct Export {
     pub(super) folder: PathBuf,
+    /// Where the native form of the same snapshot goes, and the database's address for its tools.
+    pub(super) native: Option<(PathBuf, DatabaseUrl)>,
     pub(super) declared: Arc<[EntityDef]>,
     pub(super) progress: Progress,
 }
@@ -34,6 +37,10 @@ impl Operation for Export {
     async fn run(&self, session: &mut Session<'_>) -> DbResult<Vec<TableManifest>> {
         begin_snapshot(session).await?;
         let exported = self.export(session).await;
+        let exported = match (exported, &self.native) {
+            (Ok(tables), Some((path, url))) => native::dump(session, url, &tables, path).await.map(|()| tables),
+            (exported, _) => exported,
+        };
         // The connection is closed after this, so its transaction ends whatever happens here.
         let ended = session.batch("ROLLBACK").await;
         let exported = exported?;
@@ -146,8 +153,13 @@ impl<W> Hashing<W> {
         Hashing { out, context: digest::Context::new(&digest::SHA256), bytes: 0 }
     }
 
+    /// Of what has passed until now.
+    pub(super) fn sum(&self) -> FileSum {
+        FileSum { bytes: self.bytes, sha256: hex(self.context.clone().finish().as_ref()) }
+    }
+
     pub(super) fn finish(self) -> (W, FileSum) {
-        let sum = FileSum { bytes: self.bytes, sha256: hex(self.context.finish().as_ref()) };
+        let sum = self.sum();
         (self.out, sum)
     }
 }

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::export::begin_snapshot;
 use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
@@ -13,7 +12,7 @@ use crate::store::db::driver::{Operation, Session};
 use crate::store::db::schema::{CHANGES, MIGRATIONS};
 
 /// Two changes of a file within this time may leave the same time behind.
-const RESOLUTION: Duration = Duration::from_millis(50);
+pub(super) const RESOLUTION: Duration = Duration::from_millis(50);
 
 /// Asks the database; `None` where it can't tell. For SQLite, `files` tells what the session can't.
 #[derive(Debug)]
@@ -32,9 +31,8 @@ impl Operation for Fingerprint {
             Backend::MySql => mysql(session).await?,
         };
         let Some(state) = state else { return Ok(None) };
-        begin_snapshot(session).await?;
+        // Where a part changes after it was read, the next fingerprint differs, and the backup that is made now has the change anyway.
         let numbers = last_numbers(session).await;
-        session.batch("ROLLBACK").await?;
         Ok(numbers.ok().map(|numbers| format!("{} {state} {numbers}", backend.as_str())))
     }
 }

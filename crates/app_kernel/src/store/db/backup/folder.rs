@@ -13,6 +13,7 @@ use crate::base::error::{Error, Result};
 
 const TEMPORARY: &str = ".unfinished_";
 const LOCK: &str = ".lock";
+const LOCK_OF_COPIES: &str = ".copies.lock";
 pub(super) const MANIFEST: &str = "manifest.json";
 const NATIVE_SUFFIX: &str = ".backup";
 /// The length of `20260130_120000`.
@@ -46,14 +47,7 @@ impl Entry {
             Form::Csv => name.strip_prefix("csv_")?,
             Form::Native => name.strip_prefix("native_")?.strip_suffix(NATIVE_SUFFIX)?,
         };
-        let shape = "dddddddd_dddddd_xxxxxxxx";
-        let fits = rest.len() == shape.len()
-            && rest.bytes().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
-                b'd' => byte.is_ascii_digit(),
-                b'x' => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
-                other => byte == other,
-            });
-        fits.then(|| Entry { name: name.to_owned(), form, folder: folder.to_owned() })
+        is_point(rest).then(|| Entry { name: name.to_owned(), form, folder: folder.to_owned() })
     }
 
     /// What the two forms of the same moment have in common.
@@ -114,6 +108,29 @@ pub(super) fn point_name(at: Timestamp, schema: &str) -> String {
     )
 }
 
+/// The moment and name of what is made now: later than the newest, also after the clock was set back or within one second.
+pub(in crate::store::db) fn point_after(newest: Option<&str>, now: Timestamp, schema: &str) -> (Timestamp, String) {
+    let newest = newest.map(|newest| &newest[..STAMP]);
+    let mut at = now;
+    while newest.is_some_and(|newest| newest >= &point_name(at, schema)[..STAMP]) {
+        // In steps of a second, or at once where the newest is far ahead.
+        let ahead = newest.and_then(moment_of).filter(|moment| *moment > at);
+        at = ahead.unwrap_or(at) + jiff::SignedDuration::from_secs(1);
+    }
+    (at, point_name(at, schema))
+}
+
+/// Whether a text is the name of a moment, as [`point_after`] makes it.
+pub(in crate::store::db) fn is_point(text: &str) -> bool {
+    let shape = "dddddddd_dddddd_xxxxxxxx";
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            b'x' => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+            other => byte == other,
+        })
+}
+
 /// The moment that a name starts with, to the second.
 fn moment_of(stamp: &str) -> Option<Timestamp> {
     let at = jiff::civil::DateTime::strptime("%Y%m%d_%H%M%S", stamp).ok()?;
@@ -135,13 +152,24 @@ impl Folder {
         locked.map_err(|cause| Error::internal("waiting for the backup folder failed").cause(cause))?
     }
 
+    /// Waits until no other process copies backups away. Others may make some meanwhile.
+    pub(super) async fn lock_copies(&self) -> Result<Lock> {
+        let folder = self.clone();
+        let locked = tokio::task::spawn_blocking(move || folder.lock_file(LOCK_OF_COPIES)).await;
+        locked.map_err(|cause| Error::internal("waiting for the backup folder failed").cause(cause))?
+    }
+
     fn lock_now(&self) -> Result<Lock> {
+        let lock = self.lock_file(LOCK)?;
+        self.clear_leftovers()?;
+        Ok(lock)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<Lock> {
         self.make()?;
-        let path = self.0.join(LOCK);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.0.join(name));
         let file = file.map_err(|cause| self.unusable(cause))?;
         file.lock().map_err(|cause| self.unusable(cause))?;
-        self.clear_leftovers()?;
         Ok(Lock { _file: file })
     }
 
@@ -153,6 +181,9 @@ impl Folder {
     }
 
     fn unusable(&self, cause: io::Error) -> Error {
+        if cause.kind() == io::ErrorKind::StorageFull {
+            return super::export::cant_write(&self.0, cause);
+        }
         let text = format!(
             "BACKUP_DIR: the folder {} can't be used: {cause}; let this user write there, or give another folder",
             self.0.display()
@@ -209,17 +240,10 @@ impl Folder {
         })
     }
 
-    /// The moment and name of a backup that is made now: later than all that are there, also after the clock was set back or within one second.
+    /// The moment and name of a backup that is made now: later than all that are there.
     pub(super) fn next_point(&self, now: Timestamp, schema: &str) -> Result<(Timestamp, String)> {
-        let mut at = now;
-        let newest = self.entries()?.pop().map(|entry| entry.point()[..STAMP].to_owned());
-        while newest.as_deref().is_some_and(|newest| newest >= &point_name(at, schema)[..STAMP]) {
-            // In steps of a second, or at once where the newest is far ahead.
-            let ahead = newest.as_deref().and_then(moment_of).filter(|moment| *moment > at);
-            at = ahead.unwrap_or(at) + jiff::SignedDuration::from_secs(1);
-        }
-        let point = point_name(at, schema);
-        Ok((at, point))
+        let newest = self.entries()?.pop();
+        Ok(point_after(newest.as_ref().map(Entry::point), now, schema))
     }
 
     /// A path for something that has no name yet.
@@ -245,7 +269,7 @@ impl Folder {
 }
 
 /// Makes a folder for its owner only: a backup holds everything.
-pub(super) fn make_folder(path: &Path, with_parents: bool) -> io::Result<()> {
+pub(in crate::store::db) fn make_folder(path: &Path, with_parents: bool) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(with_parents);
     #[cfg(unix)]
@@ -273,7 +297,7 @@ pub(super) fn write_synced(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Makes what was renamed in it last. Where folders can't be opened, the system does it itself.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(in crate::store::db) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 

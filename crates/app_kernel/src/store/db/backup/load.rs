@@ -7,19 +7,20 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Progress;
 use super::catalogue::{SCRATCH, our_tables};
 use super::export::{Hashing, write_table};
 use super::manifest::{Manifest, TableManifest};
+use super::unfinished::{TO_DO, work_off, write_list};
 use super::verify::TableReader;
+use super::{Progress, copy, dump};
 use crate::base::error::{Error, Result};
 use crate::store::db::DbResult;
+use crate::store::db::collation::binary_collation;
 use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table, quoted};
 use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::{Driver, Operation, Session};
 use crate::store::db::entity::EntityDef;
 use crate::store::db::inspect::inspect;
-use crate::store::db::migrate::binary_collation;
 use crate::store::db::schema::TableDef;
 use crate::store::db::value::Value;
 
@@ -32,6 +33,7 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// Replaces all our tables by those of a backup.
 pub(super) struct Load {
+    /// The folder of a CSV backup, or the file of a dump.
     pub(super) folder: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) declared: Arc<[EntityDef]>,
@@ -75,8 +77,9 @@ impl Load {
         for table in &self.manifest.tables {
             definitions.push(table.definition(dialect)?);
         }
+        let mut dump = self.dump()?;
         for (table, definition) in self.manifest.tables.iter().zip(&definitions) {
-            self.fill_new(session, table, definition, &table.name).await?;
+            self.fill_new(session, dump.as_mut(), table, definition, &table.name).await?;
         }
         for (table, definition) in self.manifest.tables.iter().zip(&definitions) {
             for index in &definition.indexes {
@@ -98,13 +101,14 @@ impl Load {
         drop_scratch(session).await?;
         let [new, old] = SCRATCH;
         let mut definitions = Vec::new();
+        let mut dump = self.dump()?;
         for (i, table) in self.manifest.tables.iter().enumerate() {
             let definition = table.definition(dialect)?;
             let scratch = format!("{new}{i}");
             // Names of constraints belong to the whole database; the old tables have them still.
             let bare =
                 TableDef { name: scratch.clone(), foreign_keys: Vec::new(), checks: Vec::new(), ..definition.clone() };
-            let filled = self.fill_scratch(session, table, &bare, &scratch).await;
+            let filled = self.fill_scratch(session, dump.as_mut(), table, &bare, &scratch).await;
             if filled.is_err() {
                 let _leftovers_are_dropped_next_time = session.batch("ROLLBACK").await;
                 let _dropped = drop_scratch(session).await;
@@ -115,31 +119,31 @@ impl Load {
         let before = our_tables(session, &self.declared).await?;
         let away = before.iter().enumerate().map(|(i, table)| (table.name.clone(), format!("{old}{i}")));
         let here = self.manifest.tables.iter().enumerate().map(|(i, table)| (format!("{new}{i}"), table.name.clone()));
+        let list = format!("{new}list");
+        write_list(session, &list, &definitions, dialect).await?;
         let moves: Vec<String> = away
             .chain(here)
+            .chain([(list, TO_DO.to_owned())])
             .map(|(from, to)| format!("{} TO {}", quoted(&from, dialect), quoted(&to, dialect)))
             .collect();
-        if !moves.is_empty() {
-            session.batch(&format!("RENAME TABLE {}", moves.join(", "))).await?;
-        }
-        drop_scratch(session).await?;
-        session.batch("SET SESSION foreign_key_checks = 1, unique_checks = 1").await?;
-        for definition in &definitions {
-            for statement in constraints(definition, dialect) {
-                session.batch(&statement).await?;
-            }
-        }
-        Ok(())
+        session.batch(&format!("RENAME TABLE {}", moves.join(", "))).await?;
+        work_off(session).await
+    }
+
+    /// The rows, where the backup is a dump.
+    fn dump(&self) -> Result<Option<dump::Reader>> {
+        (!self.folder.is_dir()).then(|| dump::Reader::open(&self.folder)).transpose()
     }
 
     async fn fill_scratch(
         &self,
         session: &mut Session<'_>,
+        dump: Option<&mut dump::Reader>,
         table: &TableManifest,
         bare: &TableDef,
         scratch: &str,
     ) -> DbResult<()> {
-        self.fill_new(session, table, bare, scratch).await?;
+        self.fill_new(session, dump, table, bare, scratch).await?;
         for index in &bare.indexes {
             session.batch(&create_index(bare, index, session.dialect())).await?;
         }
@@ -150,6 +154,7 @@ impl Load {
     async fn fill_new(
         &self,
         session: &mut Session<'_>,
+        dump: Option<&mut dump::Reader>,
         table: &TableManifest,
         definition: &TableDef,
         name: &str,
@@ -161,7 +166,10 @@ impl Load {
         if backend == Backend::MySql {
             session.batch("START TRANSACTION").await?;
         }
-        fill(session, &self.folder, table, name, &self.progress).await?;
+        match dump {
+            Some(dump) => dump.fill(session, table, name, &self.progress).await?,
+            None => fill(session, &self.folder, table, name, &self.progress).await?,
+        }
         if backend == Backend::MySql {
             session.batch("COMMIT").await?;
         }
@@ -170,7 +178,7 @@ impl Load {
 }
 
 /// Drops what a restore on MySQL has, or an earlier one that was killed has left, under names of its own.
-async fn drop_scratch(session: &mut Session<'_>) -> DbResult<()> {
+pub(super) async fn drop_scratch(session: &mut Session<'_>) -> DbResult<()> {
     let dialect = session.dialect();
     let found = inspect(session, None).await?.tables;
     let is_scratch = |name: &&String| SCRATCH.iter().any(|prefix| name.starts_with(prefix));
@@ -190,18 +198,20 @@ fn drop_statements(quoted_names: &[String], backend: Backend) -> Vec<String> {
     }
 }
 
-/// What a table on MySQL gets once it has its name.
-fn constraints(definition: &TableDef, dialect: &dyn Dialect) -> Vec<String> {
+/// What a table on MySQL gets once it has its name: names of constraints, and the statements.
+pub(super) fn add_constraints(definition: &TableDef, dialect: &dyn Dialect) -> Vec<(String, String)> {
     let table = quoted(&definition.name, dialect);
     let check = |check: &crate::store::db::schema::TableCheck| {
-        format!("ALTER TABLE {table} ADD CONSTRAINT {} CHECK ({})", quoted(&check.name, dialect), check.condition)
+        let name = quoted(&check.name, dialect);
+        (check.name.clone(), format!("ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({})", check.condition))
     };
-    let checks = definition.checks.iter().map(check);
-    checks.chain(definition.foreign_keys.iter().map(|key| add_foreign_key(definition, key, dialect))).collect()
+    let key =
+        |key: &crate::store::db::schema::TableForeignKey| (key.name.clone(), add_foreign_key(definition, key, dialect));
+    definition.checks.iter().map(check).chain(definition.foreign_keys.iter().map(key)).collect()
 }
 
 /// PostgreSQL's counters do not see what was inserted with its number.
-async fn count_on(session: &mut Session<'_>, table: &TableManifest) -> DbResult<()> {
+pub(in crate::store::db) async fn count_on(session: &mut Session<'_>, table: &TableManifest) -> DbResult<()> {
     let dialect = session.dialect();
     for column in table.columns.iter().filter(|column| column.identity) {
         let (name, column_name) = (quoted(&table.name, dialect), quoted(&column.name, dialect));
@@ -215,13 +225,16 @@ async fn count_on(session: &mut Session<'_>, table: &TableManifest) -> DbResult<
 }
 
 /// Inserts every row of a table's file.
-pub(super) async fn fill(
+pub(in crate::store::db) async fn fill(
     session: &mut Session<'_>,
     folder: &std::path::Path,
     table: &TableManifest,
     name: &str,
     progress: &Progress,
 ) -> DbResult<()> {
+    if session.dialect().backend() == Backend::Postgres {
+        return copy::fill(session, folder, table, name, progress).await;
+    }
     let mut reader = TableReader::open(folder, table)?;
     let into = insert_into(table, name, session.dialect());
     let width = table.columns.len().max(1);
@@ -255,10 +268,7 @@ pub(super) async fn fill(
 
 fn insert_into(table: &TableManifest, name: &str, dialect: &dyn Dialect) -> String {
     let columns: Vec<String> = table.csv_columns().iter().map(|column| quoted(&column.name, dialect)).collect();
-    let has_identity = table.columns.iter().any(|column| column.identity);
-    let overriding =
-        if has_identity && dialect.backend() == Backend::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" };
-    format!("INSERT INTO {} ({}){overriding} VALUES ", quoted(name, dialect), columns.join(", "))
+    format!("INSERT INTO {} ({}) VALUES ", quoted(name, dialect), columns.join(", "))
 }
 
 async fn insert(session: &mut Session<'_>, into: &str, params: &[Value], width: usize) -> DbResult<()> {
@@ -285,7 +295,11 @@ fn size(value: &Value) -> usize {
 }
 
 /// Reads a table back in the canonical form: it must be the file, byte for byte.
-pub(super) async fn compare(session: &mut Session<'_>, table: &TableManifest, name: &str) -> DbResult<()> {
+pub(in crate::store::db) async fn compare(
+    session: &mut Session<'_>,
+    table: &TableManifest,
+    name: &str,
+) -> DbResult<()> {
     let mut out = Hashing::new(io::sink());
     write_table(session, table, name, &mut out, &Progress::default()).await?;
     let (_, sum) = out.finish();
@@ -293,7 +307,7 @@ pub(super) async fn compare(session: &mut Session<'_>, table: &TableManifest, na
         return Ok(());
     }
     Err(Error::internal(format!(
-        "`{}` was restored and is not what the backup says, so nothing was changed; please report this",
+        "`{}` was filled and is not what the backup says, so nothing was changed; please report this",
         table.name
     ))
     .into())

@@ -12,9 +12,11 @@ use super::text;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, Result};
 use crate::store::db::dialect::Dialect;
-use crate::store::db::entity::{ColumnDef, DELETED_AT, EntityDef, ForeignKey, ID, VERSION};
+use crate::store::db::entity::{ColumnDef, DELETED_AT, EntityDef, ForeignKey, ID, IndexDef, VERSION};
 use crate::store::db::filter;
-use crate::store::db::schema::{TableCheck, TableColumn, TableDef, TableForeignKey, TableIndex, constraint_name};
+use crate::store::db::schema::{
+    TableCheck, TableColumn, TableDef, TableForeignKey, TableIndex, constraint_name, index_of,
+};
 use crate::store::db::value::ColumnType;
 
 /// The version of the form that is written here, and the only one that is read.
@@ -49,8 +51,12 @@ pub enum Reason {
     Asked,
     /// The service started.
     Start,
+    /// The time had come.
+    Schedule,
     /// Something else was about to be restored.
     BeforeRestore,
+    /// The data was about to be moved to another database.
+    BeforeMove,
 }
 
 /// What a backup says of itself.
@@ -92,7 +98,7 @@ pub struct TableManifest {
     pub name: String,
     /// Its rows.
     pub rows: u64,
-    /// Its file, in a CSV backup.
+    /// Its file in the CSV form, which a restore of a dump is compared with too.
     pub(super) file: Option<FileSum>,
     pub(super) primary_key: Vec<String>,
     pub(super) columns: Vec<ColumnManifest>,
@@ -210,12 +216,18 @@ impl TableManifest {
         key.chain(others).collect()
     }
 
+    /// The same for the same rows in the same form of table, and for nothing else.
+    pub(in crate::store::db) fn seal(&self) -> String {
+        let text = serde_json::to_string(self).expect("a manifest is always JSON");
+        hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+    }
+
     pub(super) fn file_name(&self) -> String {
         format!("{}.csv", self.name)
     }
 
     /// The table as this database holds it.
-    pub(super) fn definition(&self, dialect: &dyn Dialect) -> Result<TableDef> {
+    pub(in crate::store::db) fn definition(&self, dialect: &dyn Dialect) -> Result<TableDef> {
         let indexed = |name: &String| {
             self.primary_key.contains(name) || self.indexes.iter().any(|index| index.columns.contains(name))
         };
@@ -228,10 +240,10 @@ impl TableManifest {
             default: column.default.clone().and_then(|default| text::read(default, column.ty)),
             identity: column.identity,
         };
-        let index = |index: &IndexManifest| TableIndex {
-            name: index.name.clone(),
-            columns: index.columns.iter().map(|name| name.clone().into()).collect(),
-            unique: index.unique,
+        let index = |index: &IndexManifest| {
+            let columns = index.columns.iter().map(|name| name.clone().into()).collect();
+            let over = IndexDef { columns, unique: index.unique };
+            TableIndex { name: index.name.clone(), ..index_of(&self.name, over, dialect.backend()) }
         };
         let key = |column: &ColumnManifest| {
             let table = column.references.clone()?.into();
@@ -266,7 +278,8 @@ impl TableManifest {
         let check = |column: &ColumnManifest| {
             let check = column.check.as_deref()?;
             let name = constraint_name("ck", &self.name, &column.name);
-            Some(filter::render_check(check, &entity, dialect).map(|condition| TableCheck { name, condition }))
+            let source = check.to_owned();
+            Some(filter::render_check(check, &entity, dialect).map(|condition| TableCheck { name, condition, source }))
         };
         self.columns.iter().filter_map(check).collect()
     }

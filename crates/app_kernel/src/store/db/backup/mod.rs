@@ -5,28 +5,40 @@
 //! A restore makes a safety copy first, and is all or nothing: the database is as it was in the backup, byte for byte, or as it was before.
 
 mod catalogue;
+mod copy;
 mod csv;
+mod dump;
 mod export;
 mod fingerprint;
-mod folder;
-mod load;
+pub(super) mod folder;
+pub(super) mod load;
 mod load_table;
 mod make;
 mod manifest;
 mod native;
 mod prune;
+mod remote;
 mod restore;
+mod snapshot;
 mod text;
+mod unfinished;
 mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use make::Made;
+pub use make::{BackedUp, Made};
 pub use manifest::{Form, Manifest, Reason, TableManifest};
+pub use remote::{Remote, RemoteFile};
 pub use restore::{Restored, Step, rollback_to_date};
+pub(super) use unfinished::finish as finish_restore;
 pub use verify::Listed;
+
+pub(super) use catalogue::is_ours;
+pub(super) use folder::{make_folder, sync_folder};
+pub(super) use load as bulk;
+pub(super) use snapshot::Snapshot;
 
 use super::Db;
 use super::driver::{Driver, Options};
@@ -104,24 +116,17 @@ impl Db {
     }
 }
 
-/// A backup at the start of a service: of every database that has a table, unless nothing has changed since the last one,
-/// or `BACKUP_ENABLED` is false.
-///
-/// # Errors
-/// Where it can't be made. Nothing should be migrated then.
-pub async fn at_start(db: &Db, config: &ServiceConfig) -> Result<Option<Made>> {
-    if !config.backup_enabled {
-        return Ok(None);
-    }
-    db.backups()?.make_if_changed(Reason::Start).await
-}
-
 impl Backups {
     /// Tells somebody how far it is.
     #[must_use]
     pub fn with_progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
         self
+    }
+
+    /// Whose they are.
+    pub(super) fn service(&self) -> &str {
+        &self.options.service
     }
 
     fn folder(&self) -> Folder {

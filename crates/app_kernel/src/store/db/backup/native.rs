@@ -1,5 +1,6 @@
-//! The native form: what the database's own tools make and read. SQLite's is a file like the live one; PostgreSQL's is an archive of
-//! `pg_dump`. It is faster to restore than CSV, and bound to its kind of database.
+//! The native form: what the database's own tools read. SQLite's is a file like the live one; PostgreSQL's is an archive of `pg_dump`
+//! where that is installed; else, and on MySQL, whose tools can't share a snapshot, it is a dump as SQL. It is made in the snapshot of
+//! the portable form, so that both say the same, and is bound to its kind of database.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,22 +8,38 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use super::dump;
 use super::export::Hashing;
-use super::manifest::{FileSum, Manifest};
+use super::manifest::{FileSum, Manifest, TableManifest};
 use crate::base::error::{Error, OrInternal, Result};
+use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
+use crate::store::db::driver::Session;
 use crate::store::db::url::DatabaseUrl;
 
-/// Writes the database to a new file. None where a tool is missing or can't: then the CSV form stands alone, and the log says so.
-pub(super) async fn dump(url: &DatabaseUrl, tables: Vec<String>, path: &Path) -> Result<Option<()>> {
+/// Writes our tables, as the transaction of this session sees them, to a file.
+pub(super) async fn dump(
+    session: &mut Session<'_>,
+    url: &DatabaseUrl,
+    tables: &[TableManifest],
+    path: &Path,
+) -> DbResult<()> {
     match url.backend {
-        Backend::Sqlite => sqlite::dump(url, path).await.map(Some),
+        Backend::Sqlite => session.copy_out(path),
+        // `pg_dump` tells its session where to look for tables, and pgbouncer would lend that session to others.
+        Backend::Postgres if url.is_pooled() => dump::write(session, tables, path).await,
         Backend::Postgres => {
-            let (url, path) = (url.clone(), path.to_owned());
-            blocking(move || Ok(postgres::dump(&url, &tables, &path))).await
+            let snapshot =
+                session.query("SELECT pg_export_snapshot()", &[], |row| row.text(0).map(str::to_owned)).await?;
+            let (url, file) = (url.clone(), path.to_owned());
+            let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+            let dumped = blocking(move || Ok(postgres::dump(&url, &snapshot.concat(), &names, &file))).await?;
+            match dumped {
+                Some(()) => Ok(()),
+                None => dump::write(session, tables, path).await,
+            }
         }
-        // Its dumps can't be restored as a whole or not at all: every statement about a table commits.
-        Backend::MySql => Ok(None),
+        Backend::MySql => dump::write(session, tables, path).await,
     }
 }
 
@@ -30,11 +47,14 @@ pub(super) async fn dump(url: &DatabaseUrl, tables: Vec<String>, path: &Path) ->
 pub(super) async fn restore(url: &DatabaseUrl, drop_first: Vec<String>, path: &Path) -> Result<()> {
     match url.backend {
         Backend::Sqlite => sqlite::restore(url, path).await,
+        Backend::Postgres if url.is_pooled() => Err(Error::invalid(
+            "a native backup can't be restored through pgbouncer; restore the CSV form, or connect to PostgreSQL itself",
+        )),
         Backend::Postgres => {
             let (url, path) = (url.clone(), path.to_owned());
             blocking(move || postgres::restore(&url, &drop_first, &path)).await
         }
-        Backend::MySql => Err(Error::invalid("there are no native backups of MySQL; restore the CSV form")),
+        Backend::MySql => Err(Error::invalid("this is no dump of MySQL that the kernel made; restore the CSV form")),
     }
 }
 
@@ -43,7 +63,8 @@ pub(super) async fn verify(path: &Path, manifest: &Manifest) -> Result<()> {
     let damaged = |problem: &str| {
         Error::invalid(format!("{} is damaged: {problem}; nothing was changed", path.display())).code("damaged_backup")
     };
-    if manifest.file.as_ref() != Some(&sum(path)?) {
+    let written = path.to_owned();
+    if manifest.file.as_ref() != Some(&blocking(move || sum(&written)).await?) {
         return Err(damaged("its checksum is not that of its manifest"));
     }
     if manifest.backend == Backend::Sqlite.as_str()
@@ -64,7 +85,8 @@ pub(super) fn sum(path: &Path) -> Result<FileSum> {
     read().map_err(|cause| Error::invalid(format!("{} is damaged: it can't be read: {cause}", path.display())))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Runs what takes its time on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.or_internal("waiting for the backup")?
 }
 
@@ -72,11 +94,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 mod sqlite {
     use super::{DatabaseUrl, Path, Result, blocking};
     use crate::store::db::driver::sqlite::copy;
-
-    pub(super) async fn dump(url: &DatabaseUrl, path: &Path) -> Result<()> {
-        let (live, copy) = (url.sqlite_file()?, path.to_owned());
-        blocking(move || Ok(copy::copy_out(&live, &copy)?)).await
-    }
 
     pub(super) async fn restore(url: &DatabaseUrl, path: &Path) -> Result<()> {
         let (live, copy) = (url.sqlite_file()?, path.to_owned());
@@ -97,10 +114,6 @@ mod sqlite {
         Error::invalid("this binary was built without SQLite; build it with the Cargo feature `sqlite`")
     }
 
-    pub(super) async fn dump(_: &DatabaseUrl, _: &Path) -> Result<()> {
-        Err(built_without())
-    }
-
     pub(super) async fn restore(_: &DatabaseUrl, _: &Path) -> Result<()> {
         Err(built_without())
     }
@@ -113,10 +126,10 @@ mod sqlite {
 mod postgres {
     use super::{Command, DatabaseUrl, Error, File, OrInternal as _, OsStr, Output, Path, Result, Stdio, io};
 
-    /// By `pg_dump`, only the tables that are ours.
-    pub(super) fn dump(url: &DatabaseUrl, tables: &[String], path: &Path) -> Option<()> {
+    /// By `pg_dump`, only the tables that are ours, as a transaction that is open sees them. None where it is not installed or refuses.
+    pub(super) fn dump(url: &DatabaseUrl, snapshot: &str, tables: &[String], path: &Path) -> Option<()> {
         let mut command = tool("pg_dump", url);
-        command.args(["--format=custom", "--no-owner", "--no-privileges"]);
+        command.args(["--format=custom", "--no-owner", "--no-privileges"]).arg(format!("--snapshot={snapshot}"));
         command.arg("--file").arg(path).args(tables.iter().map(|table| format!("--table=\"{table}\"")));
         match command.stdin(Stdio::null()).output() {
             Ok(output) if output.status.success() => {
@@ -124,11 +137,11 @@ mod postgres {
                 Some(())
             }
             Ok(output) => {
-                tracing::warn!("no native backup was made, only CSV: pg_dump: {}", last_words(&output));
+                tracing::warn!(target: "app_kernel::backup", "pg_dump failed, so the native backup is a dump as SQL: {}", last_words(&output));
                 None
             }
             Err(cause) => {
-                tracing::info!("no native backup was made, only CSV: pg_dump can't be run: {cause}");
+                tracing::debug!(%cause, "pg_dump can't be run, so the native backup is a dump as SQL");
                 None
             }
         }

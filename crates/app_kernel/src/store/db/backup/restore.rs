@@ -8,13 +8,14 @@ use super::load::Load;
 use super::load_table::LoadTable;
 use super::make::OurTables;
 use super::manifest::{Form, Manifest, Reason, TableManifest};
-use super::{Backups, native, verify};
+use super::{Backups, dump, native, unfinished, verify};
 use crate::base::clock::{Timestamp, format_timestamp};
 use crate::base::error::{Error, Result};
 use crate::store::db::Db;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::{Operation, Session};
+use crate::store::db::start::StartLock;
 
 /// What a restore does, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,7 @@ impl Backups {
     /// # Errors
     /// Where the backup can't be restored here; says why.
     pub async fn plan_restore(&self, name: &str, table: Option<&str>) -> Result<Restored> {
+        self.fetch_if_missing(name).await?;
         let (entry, manifest) = self.restorable(name, table).await?;
         self.plan(&entry, &manifest, table).await
     }
@@ -79,6 +81,16 @@ impl Backups {
     /// # Errors
     /// Where the backup is damaged, of another service or for another kind of database, or the database refuses. Nothing was changed then.
     pub async fn restore(&self, name: &str, table: Option<&str>) -> Result<Restored> {
+        // No start may change the schema meanwhile.
+        let alone = StartLock::take(&self.url()?).await?;
+        let restored = self.restore_alone(name, table).await;
+        alone.release().await;
+        restored
+    }
+
+    async fn restore_alone(&self, name: &str, table: Option<&str>) -> Result<Restored> {
+        unfinished::finish_alone(&self.db).await?;
+        self.fetch_if_missing(name).await?;
         let _lock = self.folder().lock().await?;
         let (entry, manifest) = self.restorable(name, table).await?;
         let mut restored = self.plan(&entry, &manifest, table).await?;
@@ -191,6 +203,9 @@ impl Backups {
         let driver = self.connect().await?;
         let (folder, declared, progress) = (entry.path(), self.declared(), self.progress.clone());
         let result = match (entry.form, table) {
+            (Form::Native, None) if dump::is_dump(&folder) => {
+                Load { folder, manifest, declared, progress }.run_on(&driver).await
+            }
             (Form::Csv, None) => Load { folder, manifest, declared, progress }.run_on(&driver).await,
             (Form::Csv, Some(_)) => {
                 let tables = tables_of(&manifest, table)?;

@@ -52,8 +52,13 @@ pub(super) fn read(text: String, ty: ColumnType) -> Option<Value> {
         ColumnType::Timestamp => Value::Timestamp(parse_timestamp(&text)?),
         ColumnType::Date => Value::Date(text.parse().ok()?),
         ColumnType::Time => Value::Time(text.parse().ok()?),
-        ColumnType::Bytes => Value::Bytes(STANDARD.decode(text).ok()?),
+        ColumnType::Bytes => Value::Bytes(bytes(&text)?),
     })
+}
+
+/// The bytes that a text stands for.
+pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::folder::Entry;
 use super::manifest::{Form, Manifest, TableManifest};
 use super::{Backups, native, text};
 use crate::base::error::{Error, Result};
-use crate::store::db::value::Value;
+use crate::store::db::value::{ColumnType, Value};
 
 /// A backup in the folder.
 #[derive(Debug)]
@@ -60,10 +60,23 @@ pub(super) fn csv(folder: &Path, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// The error for a table whose file is not as it was written.
+pub(super) fn damaged(table: &TableManifest, folder: &Path, problem: impl std::fmt::Display) -> Error {
+    damaged_file(&name_of(table, folder), problem)
+}
+
+fn damaged_file(name: &str, problem: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("{name} is damaged: {problem}; nothing was changed")).code("damaged_backup")
+}
+
+fn name_of(table: &TableManifest, folder: &Path) -> String {
+    format!("{}/{}", folder.file_name().unwrap_or_default().to_string_lossy(), table.file_name())
+}
+
 /// The rows of one table's file, each value checked for its type; at the end the whole is compared with the manifest.
 pub(super) struct TableReader<'a> {
     table: &'a TableManifest,
-    types: Vec<crate::store::db::value::ColumnType>,
+    types: Vec<ColumnType>,
     name: String,
     csv: Reader<BufReader<Hashing<File>>>,
     rows: u64,
@@ -72,7 +85,7 @@ pub(super) struct TableReader<'a> {
 impl<'a> TableReader<'a> {
     pub(super) fn open(folder: &Path, table: &'a TableManifest) -> Result<Self> {
         let path = folder.join(table.file_name());
-        let name = format!("{}/{}", folder.file_name().unwrap_or_default().to_string_lossy(), table.file_name());
+        let name = name_of(table, folder);
         let file = File::open(&path)
             .map_err(|cause| Error::invalid(format!("{name} is damaged: it can't be read: {cause}")))?;
         let csv = Reader::new(BufReader::with_capacity(1 << 16, Hashing::new(file)));
@@ -88,7 +101,7 @@ impl<'a> TableReader<'a> {
     }
 
     fn damaged(&self, problem: impl std::fmt::Display) -> Error {
-        Error::invalid(format!("{} is damaged: {problem}; nothing was changed", self.name)).code("damaged_backup")
+        damaged_file(&self.name, problem)
     }
 
     fn record(&mut self) -> Result<Option<Vec<Option<String>>>> {
@@ -100,7 +113,7 @@ impl<'a> TableReader<'a> {
     /// The next row, in the order of the CSV's columns.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Value>>> {
         let line = self.csv.line();
-        let Some(record) = self.record()? else { return Ok(None) };
+        let Some(record) = self.next_record()? else { return Ok(None) };
         let mut values = Vec::with_capacity(record.len());
         for (field, ty) in record.into_iter().zip(&self.types) {
             let value = match field {
@@ -110,16 +123,30 @@ impl<'a> TableReader<'a> {
             let problem = || self.damaged(format_args!("line {line} has a value that is not {}", ty.described()));
             values.push(value.ok_or_else(problem)?);
         }
-        self.rows += 1;
         Ok(Some(values))
+    }
+
+    /// The next row as it is written, its values not looked at.
+    pub(super) fn next_record(&mut self) -> Result<Option<Vec<Option<String>>>> {
+        let record = self.record()?;
+        self.rows += u64::from(record.is_some());
+        Ok(record)
+    }
+
+    /// The types of the CSV's columns.
+    pub(super) fn types(&self) -> &[ColumnType] {
+        &self.types
+    }
+
+    /// The file behind its first line.
+    pub(super) fn into_file(self) -> BufReader<Hashing<File>> {
+        self.csv.into_inner()
     }
 
     /// After the last row: size, checksum and count are those of the manifest.
     pub(super) fn finish(self) -> Result<()> {
         let TableReader { table, name, csv, rows, .. } = self;
-        let damaged = |problem: &str| {
-            Error::invalid(format!("{name} is damaged: {problem}; nothing was changed")).code("damaged_backup")
-        };
+        let damaged = |problem: &str| damaged_file(&name, problem);
         let mut rest = csv.into_inner();
         let mut buffer = [0];
         if rest.read(&mut buffer).is_ok_and(|read| read > 0) {

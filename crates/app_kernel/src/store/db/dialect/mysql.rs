@@ -57,7 +57,14 @@ impl Dialect for MySql {
 
     fn text_literal(&self, text: &str, sql: &mut String) {
         // NO_BACKSLASH_ESCAPES is off in every session of ours.
-        sql.extend(["'", &text.replace('\\', "\\\\").replace('\'', "''"), "'"]);
+        sql.push('\'');
+        let mut rest = text;
+        while let Some(at) = rest.find(['\\', '\'']) {
+            let (plain, special) = rest.split_at(at);
+            rest = &special[1..];
+            sql.extend([plain, &special[..1], &special[..1]]);
+        }
+        sql.extend([rest, "'"]);
     }
 
     fn bool_literal(&self, value: bool, sql: &mut String) {

@@ -34,6 +34,7 @@ use super::error::DbError;
 use super::row::DecodeError;
 use super::url::DatabaseUrl;
 use super::value::{ColumnType, Value};
+use crate::base::error::Error;
 
 /// How a database is opened, beside its address.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Options {
     pub pool_size: Option<usize>,
     /// SQLite: whether each commit is on the disk before it is acknowledged.
     pub sqlite_full_sync: bool,
+    /// SQLite: looks only. No file is made or changed; where there is none, the database is an empty one.
+    pub read_only: bool,
     /// How long to wait for a new connection, or for one to become free.
     pub connect_timeout: Duration,
     /// How long one statement may take before it is given up.
@@ -53,6 +56,7 @@ impl Default for Options {
         Options {
             pool_size: None,
             sqlite_full_sync: true,
+            read_only: false,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
         }
@@ -75,6 +79,22 @@ pub(crate) trait Operation: Send + Sync + 'static {
     fn is_one_statement(&self, _backend: Backend) -> bool {
         false
     }
+}
+
+/// A statement and its parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement<'a> {
+    pub(crate) sql: &'a str,
+    pub(crate) params: &'a [Value],
+}
+
+/// What an operation does after the statements at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// More statements, or it depends.
+    More,
+    /// Nothing, where these succeed: a transaction of its own may end with them.
+    Nothing,
 }
 
 macro_rules! for_each_driver {
@@ -112,7 +132,7 @@ impl Driver {
             #[cfg(feature = "mysql")]
             Backend::MySql => mysql::Driver::connect(url, options).await.map(Driver::MySql),
             #[allow(unreachable_patterns)]
-            other => Err(DbError::Refused(crate::base::error::Error::invalid(format!(
+            other => Err(DbError::Refused(Error::invalid(format!(
                 "DATABASE_URL asks for {}, which this binary was built without; build it with the Cargo feature `{}`",
                 other.as_str(),
                 other.as_str()
@@ -136,6 +156,26 @@ impl Driver {
         for_each_driver!(self, driver => driver.write(operation).await)
     }
 
+    /// As [`Driver::write`], for work that changes the schema. On SQLite, foreign keys are off meanwhile and there is no time limit.
+    pub(crate) async fn change_schema<O: Operation>(&self, operation: std::sync::Arc<O>) -> Result<O::Output, DbError> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(driver) => driver.change_schema(operation).await,
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            other => other.write(operation).await,
+        }
+    }
+
+    /// Forgets prepared statements, which may speak of columns that another connection changed. MySQL and SQLite find that out themselves.
+    pub(crate) fn forget_statements(&self) {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(driver) => driver.forget_statements(),
+            #[cfg(any(feature = "sqlite", feature = "mysql"))]
+            _ => {}
+        }
+    }
+
     /// Opens a transaction for a caller. Dropping it rolls back.
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
         match self {
@@ -148,10 +188,28 @@ impl Driver {
         }
     }
 
+    /// How long SQLite's write-ahead log is, in bytes; none where the database is a server.
+    pub(crate) fn log_bytes(&self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(driver) => Some(driver.log_bytes()),
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            _ => None,
+        }
+    }
+
     /// Finishes what is under way and closes all connections.
     pub(crate) async fn close(&self) {
         for_each_driver!(self, driver => driver.close().await);
     }
+}
+
+/// Whether another process has this file of SQLite open.
+pub(crate) fn is_in_use(path: &std::path::Path) -> Result<bool, DbError> {
+    #[cfg(feature = "sqlite")]
+    return sqlite::copy::is_in_use(path);
+    #[cfg(not(feature = "sqlite"))]
+    return Err(DbError::Other(format!("{} can't be looked at without SQLite", path.display()).into()));
 }
 
 /// A transaction held by a caller, operation by operation. Dropped without [`Transaction::commit`], it rolls back.
@@ -182,6 +240,9 @@ impl Transaction {
     }
 }
 
+/// Gives the next piece of what is sent to the server; none at the end.
+pub(crate) type NextPiece<'a> = dyn FnMut() -> crate::base::error::Result<Option<bytes::Bytes>> + Send + 'a;
+
 /// A connection for the length of one operation.
 pub(crate) enum Session<'a> {
     #[cfg(feature = "sqlite")]
@@ -203,6 +264,28 @@ impl Session<'_> {
         for_each_driver!(self, session => session.execute(sql, params).await)
     }
 
+    /// Runs statements one after the other, up to the first that fails, and tells how many rows the first one touched.
+    /// A question mark in their texts is the place of a parameter. MySQL takes all of them in one journey.
+    pub(crate) async fn execute_together(
+        &mut self,
+        statements: &[Statement<'_>],
+        #[cfg_attr(not(feature = "mysql"), allow(unused_variables))] follows: Follows,
+    ) -> Result<u64, DbError> {
+        match self {
+            #[cfg(feature = "mysql")]
+            Session::MySql(session) => session.execute_together(statements, follows).await,
+            #[allow(unreachable_patterns, reason = "where MySQL is all there is")]
+            _ => {
+                let Some((first, others)) = statements.split_first() else { return Ok(0) };
+                let touched = self.execute(first.sql, first.params).await?;
+                for statement in others {
+                    self.execute(statement.sql, statement.params).await?;
+                }
+                Ok(touched)
+            }
+        }
+    }
+
     /// Runs a query and decodes each row as it comes. Prepared once for each connection.
     pub(crate) async fn query<T: Send>(
         &mut self,
@@ -211,6 +294,35 @@ impl Session<'_> {
         decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
     ) -> Result<Vec<T>, DbError> {
         for_each_driver!(self, session => session.query(sql, params, decode).await)
+    }
+
+    /// Writes the whole database as this session's transaction sees it to an empty file that SQLite can open.
+    pub(crate) fn copy_out(&mut self, copy: &std::path::Path) -> Result<(), DbError> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(session) => session.copy_out(copy),
+            #[allow(unreachable_patterns, reason = "where only SQLite is built in")]
+            _ => Err(DbError::Refused(Error::internal(format!(
+                "{} is no file: {}",
+                self.dialect().backend().as_str(),
+                copy.display()
+            )))),
+        }
+    }
+
+    /// Runs `COPY … FROM STDIN` and sends what `next` gives, piece by piece, until it has no more. Answers how many rows came.
+    /// PostgreSQL only: the others have no such statement.
+    pub(crate) async fn copy_in(&mut self, sql: &str, next: &mut NextPiece<'_>) -> Result<u64, DbError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Session::Postgres(session) => session.copy_in(sql, next).await,
+            #[allow(unreachable_patterns, reason = "where PostgreSQL is the only database")]
+            _ => {
+                // What they never ask for.
+                let _ = (sql, next);
+                Err(DbError::Other("only PostgreSQL copies from its client".into()))
+            }
+        }
     }
 
     /// Runs statements without parameters, one after the other, not prepared: for DDL.

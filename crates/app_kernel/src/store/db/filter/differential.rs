@@ -486,7 +486,7 @@ impl Traps {
                 Ok(condition) => condition,
                 Err(error) => panic!("{error}: {clause}"),
             };
-            let bound = condition.bind(params.clone()).expect("the parameters fit");
+            let bound = condition.bind(params.clone(), None).expect("the parameters fit");
             let found = self.ids(&condition.sql, &self.quoted("id"), 1000, bound).await;
             let expected: Vec<String> =
                 (0..self.rows.len()).filter(|i| holds(&made, &self.rows[*i]) == Some(true)).map(id).collect();

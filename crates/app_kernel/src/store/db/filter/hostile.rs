@@ -173,7 +173,7 @@ fn no_text_becomes_another_statement() {
                 let stranger = stranger_in(&condition.sql, &entity, dialect.backend());
                 assert_eq!(stranger, None, "{text:?} became {}", condition.sql);
                 let nulls = vec![Value::Null; condition.wanted];
-                assert!(condition.bind(nulls).is_ok(), "null fits everywhere: {text:?}");
+                assert!(condition.bind(nulls, None).is_ok(), "null fits everywhere: {text:?}");
             }
             Err(error) => {
                 refused += 1;

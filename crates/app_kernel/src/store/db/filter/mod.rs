@@ -29,6 +29,7 @@ pub(crate) use order::{Order, OrderTerm, parse_order};
 use constant::Constant;
 use lexer::Mistake;
 use print::Printer;
+use tree::{Clause, Comparison, Operand, OperandKind};
 
 use super::dialect::Dialect;
 use super::entity::EntityDef;
@@ -42,6 +43,14 @@ pub(crate) struct Condition {
     pub(crate) sql: String,
     slots: Vec<Constant>,
     wanted: usize,
+    /// Whether [`Bound::column`] must have a value, which [`Condition::bind`] takes apart from the clause's own parameters.
+    is_bound: bool,
+}
+
+/// A column that must have one value in every row found, whatever the clause says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    pub(crate) column: &'static str,
 }
 
 /// Reads a clause and writes it for one database. Costs some microseconds; the answer is good for as long as the entity stays the same.
@@ -49,7 +58,21 @@ pub(crate) struct Condition {
 /// # Errors
 /// `bad_where_clause`, with the place and the cure.
 pub(crate) fn render(clause: &str, entity: &EntityDef, dialect: &dyn Dialect, first_param: usize) -> Result<Condition> {
-    rendered(clause, entity, dialect, first_param).map_err(|mistake| explained(clause, &mistake))
+    render_bound(clause, None, entity, dialect, first_param)
+}
+
+/// The same, for rows that have one value in the bound's column only.
+///
+/// # Errors
+/// `bad_where_clause`, with the place and the cure.
+pub(crate) fn render_bound(
+    clause: &str,
+    bound: Option<Bound>,
+    entity: &EntityDef,
+    dialect: &dyn Dialect,
+    first_param: usize,
+) -> Result<Condition> {
+    rendered(clause, bound, entity, dialect, first_param).map_err(|mistake| explained(clause, &mistake))
 }
 
 /// Writes a clause without parameters, for a check or a partial index.
@@ -64,14 +87,38 @@ pub(crate) fn render_check(clause: &str, entity: &EntityDef, dialect: &dyn Diale
     Ok(condition.sql)
 }
 
-fn rendered(text: &str, entity: &EntityDef, dialect: &dyn Dialect, first_param: usize) -> Result<Condition, Mistake> {
+fn rendered(
+    text: &str,
+    bound: Option<Bound>,
+    entity: &EntityDef,
+    dialect: &dyn Dialect,
+    first_param: usize,
+) -> Result<Condition, Mistake> {
     let parsed = parser::parse(text)?;
     let mut printer = Printer::new(entity, dialect, first_param);
-    match &parsed.clause {
+    let clause = match bound {
+        Some(bound) => Some(bounded(bound, parsed.parameters + 1, parsed.clause)),
+        None => parsed.clause,
+    };
+    match &clause {
         Some(clause) => printer.clause(clause)?,
         None => printer.sql.push_str("1 = 1"),
     }
-    Ok(Condition { sql: printer.sql, slots: printer.slots, wanted: parsed.parameters })
+    Ok(Condition { sql: printer.sql, slots: printer.slots, wanted: parsed.parameters, is_bound: bound.is_some() })
+}
+
+/// The clause, and the bound beside it: in the tree, so that no clause can reach around it.
+fn bounded<'a>(bound: Bound, parameter: usize, clause: Option<Clause<'a>>) -> Clause<'a> {
+    let operand = |kind| Operand { at: 0, kind };
+    let holds = Clause::Compare {
+        left: operand(OperandKind::Column(bound.column)),
+        comparison: Comparison::Equal,
+        right: operand(OperandKind::Parameter(parameter)),
+    };
+    match clause {
+        Some(clause) => Clause::And(vec![holds, clause]),
+        None => holds,
+    }
 }
 
 impl Condition {
@@ -80,16 +127,20 @@ impl Condition {
         self.slots.len()
     }
 
-    /// The values to bind, in the order of their places: each parameter as the type of what it is compared with.
+    /// The values to bind, in the order of their places: each parameter as the type of what it is compared with. `bound` is the value of the
+    /// bound's column.
     ///
     /// # Errors
     /// `bad_where_clause`, where there are too many or too few, or one does not fit.
-    pub(crate) fn bind(&self, mut params: Vec<Value>) -> Result<Vec<Value>> {
+    pub(crate) fn bind(&self, mut params: Vec<Value>, bound: Option<&str>) -> Result<Vec<Value>> {
+        debug_assert_eq!(self.is_bound, bound.is_some());
         if params.len() != self.wanted {
             let wanted = counted(self.wanted, "parameter");
             let given = if params.len() == 1 { "1 was" } else { &format!("{} were", params.len()) };
             return Err(bad_clause(format!("the where clause has {wanted}, but {given} given")));
         }
+        // Without its value, a bound holds for no row.
+        params.extend(bound.map(Value::from));
         let values = self.slots.iter().map(|slot| slot.evaluate(&mut params));
         values.collect::<Result<_, _>>().map_err(|problem| bad_clause(problem.into_owned()))
     }

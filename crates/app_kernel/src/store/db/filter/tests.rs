@@ -40,6 +40,36 @@ fn prints(clause: &str, sqlite: &str, postgres: &str, mysql: &str) {
     }
 }
 
+/// Promise: R-26, R-27
+#[test]
+fn no_clause_reaches_around_a_bound() {
+    let bound = Some(Bound { column: "owner_id" });
+    for (clause, sqlite, mysql) in [
+        ("", r#""owner_id" = ?1"#, "`owner_id` = ?"),
+        ("[size] = ?", r#""owner_id" = ?1 AND "size" = ?2"#, "`owner_id` = ? AND `size` = ?"),
+        (
+            "[size] = ? OR TRUE",
+            r#""owner_id" = ?1 AND ("size" = ?2 OR 1 = 1)"#,
+            "`owner_id` = ? AND (`size` = ? OR 1 = 1)",
+        ),
+        (
+            "[size] = ? AND NOT [owner_id] = 'b'",
+            r#""owner_id" = ?1 AND ("size" = ?2 AND NOT ("owner_id" = 'b'))"#,
+            "`owner_id` = ? AND (`size` = ? AND NOT (`owner_id` = 'b'))",
+        ),
+    ] {
+        for (dialect, expected) in [(&Sqlite as &dyn Dialect, sqlite), (&MySql, mysql)] {
+            let condition = render_bound(clause, bound, &widget(), dialect, 1).expect("the clause is right");
+            assert_eq!(condition.sql, expected, "{clause}");
+            let own: Vec<Value> = if clause.is_empty() { Vec::new() } else { vec![Value::Int(7)] };
+            let all: Vec<Value> = [text("a")].into_iter().chain(own.clone()).collect();
+            assert_eq!(condition.bind(own.clone(), Some("a")).expect("they fit"), all, "the bound's value comes first");
+            let too_many = condition.bind([own, vec![text("b")]].concat(), Some("a"));
+            assert_eq!(too_many.expect_err("one too many").error_code(), "bad_where_clause");
+        }
+    }
+}
+
 #[track_caller]
 fn is_refused(clause: &str, character: usize, message: &str) {
     for dialect in DIALECTS {
@@ -56,7 +86,7 @@ fn is_refused(clause: &str, character: usize, message: &str) {
 #[track_caller]
 fn binds(clause: &str, params: impl IntoIterator<Item = Value>, expected: Result<&[Value], &str>) {
     let condition = render(clause, &widget(), &Sqlite, 1).expect("the clause is right");
-    let bound = condition.bind(params.into_iter().collect()).map_err(|error| error.message().to_owned());
+    let bound = condition.bind(params.into_iter().collect(), None).map_err(|error| error.message().to_owned());
     assert_eq!(bound.as_deref().map_err(String::as_str), expected, "{clause}");
 }
 

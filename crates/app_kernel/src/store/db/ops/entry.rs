@@ -3,7 +3,7 @@
 use crate::base::caller::Caller;
 use crate::base::clock::Timestamp;
 use crate::store::db::dialect::Backend;
-use crate::store::db::driver::Session;
+use crate::store::db::driver::{Follows, Session, Statement};
 use crate::store::db::error::DbError;
 use crate::store::db::history::{Operation, row_as_json};
 use crate::store::db::table::{Statements, Table};
@@ -93,21 +93,36 @@ impl Entry {
     }
 
     /// Writes it. Answers whether the row was as expected; where not, nothing is written.
-    pub(crate) async fn write(&self, table: &Table, session: &mut Session<'_>) -> Result<bool, DbError> {
+    pub(crate) async fn write(
+        &self,
+        table: &Table,
+        session: &mut Session<'_>,
+        follows: Follows,
+    ) -> Result<bool, DbError> {
         let sql = &table.sql;
-        let statement = match (self.how, &sql.insert_all, &sql.update_all) {
+        let row = match (self.how, &sql.insert_all, &sql.update_all) {
             (How::Insert, Some(all), _) | (How::Update, _, Some(all)) => all,
             (How::Insert, ..) => &sql.insert,
             (How::Update, ..) => &sql.update,
             (How::Delete, ..) => &sql.delete,
         };
-        if session.execute(statement, &self.row).await? == 0 {
+        let statements = [
+            Statement { sql: row, params: &self.row },
+            Statement { sql: &sql.insert_history, params: &self.version },
+            Statement { sql: &sql.insert_change, params: &self.change },
+        ];
+        let (row, version_and_change) = statements.split_at(1);
+        if self.version.is_empty() {
+            return Ok(session.execute_together(row, follows).await? > 0);
+        }
+        // A new row is written or refused; one that is there may have changed meanwhile.
+        if self.how == How::Insert {
+            return Ok(session.execute_together(&statements, follows).await? > 0);
+        }
+        if session.execute_together(row, Follows::More).await? == 0 {
             return Ok(false);
         }
-        if !self.version.is_empty() {
-            session.execute(&sql.insert_history, &self.version).await?;
-            session.execute(&sql.insert_change, &self.change).await?;
-        }
+        session.execute_together(version_and_change, follows).await?;
         Ok(true)
     }
 }

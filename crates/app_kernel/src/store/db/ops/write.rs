@@ -7,13 +7,14 @@ use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::id::new_id;
 use crate::store::db::dialect::{Backend, Dialect, ddl::quoted};
-use crate::store::db::driver::{Operation, Session};
+use crate::store::db::driver::{Follows, Operation, Session};
 use crate::store::db::entity::{DELETED_AT, IndexDef};
 use crate::store::db::error::DbError;
 use crate::store::db::history;
 use crate::store::db::schema::constraint_name;
 use crate::store::db::table::Table;
 use crate::store::db::value::Value;
+use crate::store::db::workspace::{Scope, no_such_row};
 
 /// A row that needs no look before it is written: a new one, or one whose version is known. Answers whether it was as expected.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Operation for Write {
     type Output = bool;
 
     async fn run(&self, session: &mut Session<'_>) -> Result<bool, DbError> {
-        self.entry.write(&self.table, session).await
+        self.entry.write(&self.table, session, Follows::Nothing).await
     }
 
     fn is_one_statement(&self, backend: Backend) -> bool {
@@ -55,6 +56,8 @@ pub(crate) struct Save {
     /// The version that was read and when the row was made, where all columns are given and the row lived.
     pub(crate) living: Option<(i64, Timestamp)>,
     pub(crate) if_version: Option<i64>,
+    /// The workspace that the row must be in; what is given says it already.
+    pub(crate) scope: Option<Scope>,
     pub(crate) stamp: Stamp,
 }
 
@@ -93,7 +96,10 @@ impl Save {
                 let given = std::mem::take(&mut self.given);
                 self.new_row(given).map(|row| Some((How::Insert, row)))
             }
-            (Target::Id(id), Some((version, created_at))) if self.if_version.is_none_or(|wanted| wanted == version) => {
+            // Whose row it is, only a look can tell.
+            (Target::Id(id), Some((version, created_at)))
+                if self.scope.is_none() && self.if_version.is_none_or(|wanted| wanted == version) =>
+            {
                 let own = self.given.iter().flatten().cloned();
                 let now = Value::Timestamp(self.stamp.at);
                 let after = [Value::Timestamp(created_at), now, Value::Null, Value::Int(version + 1)];
@@ -175,21 +181,20 @@ impl Save {
     }
 }
 
-impl Operation for Save {
-    type Output = Vec<Value>;
-
-    async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
+impl Save {
+    async fn save(&self, session: &mut Session<'_>, follows: Follows) -> Result<Vec<Value>, DbError> {
         let backend = session.dialect().backend();
         let found = self.find_and_lock(session).await?;
+        check_scope(self.scope.as_ref(), found.as_deref())?;
         let is_new = found.is_none();
         let (how, operation, row) = match found {
             Some(row) => (How::Update, history::Operation::Updated, self.merge(row)?),
-            None if self.if_version.is_some() => return Err(Error::not_found("there is nothing of that id").into()),
+            None if self.if_version.is_some() => return Err(no_such_row().into()),
             None => (How::Insert, history::Operation::Created, self.new_row(self.given.clone())?),
         };
         let stamp = Stamp { operation, ..self.stamp.clone() };
         let entry = Entry::new(&self.table, backend, how, row.clone(), &stamp);
-        match entry.write(&self.table, session).await {
+        match entry.write(&self.table, session, follows).await {
             Err(DbError::Duplicate { constraint }) if is_new && self.was_made_meanwhile(&constraint) => {
                 Err(DbError::TryAgain(format!("{constraint} was taken meanwhile").into()))
             }
@@ -198,6 +203,14 @@ impl Operation for Save {
             Ok(true) => Ok(row),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Operation for Save {
+    type Output = Vec<Value>;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
+        self.save(session, Follows::Nothing).await
     }
 }
 
@@ -221,7 +234,7 @@ impl Operation for SaveMany {
         }
         let mut rows = Vec::with_capacity(self.0.len());
         for save in &self.0 {
-            rows.push(save.run(session).await?);
+            rows.push(save.save(session, Follows::More).await?);
         }
         Ok(rows)
     }
@@ -234,6 +247,8 @@ pub(crate) struct Delete {
     pub(crate) ids: Vec<String>,
     pub(crate) permanent: bool,
     pub(crate) if_version: Option<i64>,
+    /// The workspace that the rows must be in.
+    pub(crate) scope: Option<Scope>,
     pub(crate) stamp: Stamp,
 }
 
@@ -245,7 +260,8 @@ impl Delete {
                 table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<Vec<Value>, _>>()
             })
             .await?;
-        let Some(mut row) = found.into_iter().next() else { return Ok(false) };
+        let is_ours = |row: &Vec<Value>| self.scope.as_ref().is_none_or(|scope| scope.holds(row));
+        let Some(mut row) = found.into_iter().next().filter(is_ours) else { return Ok(false) };
         let last = row.len() - 1;
         let version = row[last].as_int().unwrap_or(0);
         let is_deleted = !row[last - 1].is_null();
@@ -259,7 +275,7 @@ impl Delete {
         row[last - 1] = now;
         let how = if self.permanent { How::Delete } else { How::Update };
         let entry = Entry::new(table, session.dialect().backend(), how, row, &self.stamp);
-        entry.write(table, session).await
+        entry.write(table, session, Follows::More).await
     }
 }
 
@@ -282,6 +298,8 @@ pub(crate) struct Revive {
     pub(crate) id: String,
     /// The own columns as they were, in the table's order; what the history does not tell stays as it is.
     pub(crate) given: Vec<Option<Value>>,
+    /// The workspace that the row must be in.
+    pub(crate) scope: Option<Scope>,
     pub(crate) stamp: Stamp,
 }
 
@@ -297,6 +315,7 @@ impl Operation for Revive {
             .await?;
         let gone = || Error::not_found("it was deleted for good; only its history is left");
         let mut row = found.into_iter().next().ok_or_else(gone)?;
+        check_scope(self.scope.as_ref(), Some(&row))?;
         let last = row.len() - 1;
         for (slot, given) in row[1..].iter_mut().zip(&self.given) {
             if let Some(value) = given {
@@ -308,7 +327,15 @@ impl Operation for Revive {
         row[last] = Value::Int(row[last].as_int().unwrap_or(0) + 1);
         let entry = Entry::new(table, session.dialect().backend(), How::Update, row.clone(), &self.stamp);
         // The row is locked, so it is as it was read.
-        if entry.write(table, session).await? { Ok(row) } else { Err(gone().into()) }
+        if entry.write(table, session, Follows::Nothing).await? { Ok(row) } else { Err(gone().into()) }
+    }
+}
+
+/// A row of another workspace is as good as none, but its id can't be had.
+fn check_scope(scope: Option<&Scope>, row: Option<&[Value]>) -> Result<(), Error> {
+    match (scope, row) {
+        (Some(scope), Some(row)) if !scope.holds(row) => Err(no_such_row()),
+        _ => Ok(()),
     }
 }
 
@@ -322,8 +349,25 @@ fn check_version(wanted: Option<i64>, found: i64) -> Result<(), Error> {
     }
 }
 
-/// Finds the unique index over exactly these columns, which matching needs to be safe in parallel.
-pub(crate) fn match_columns(table: &Table, names: &[&str]) -> Result<Vec<usize>, Error> {
+/// Finds the unique index over exactly these columns, which matching needs to be safe in parallel. `within` is a column that must be among
+/// them, and need not be named.
+pub(crate) fn match_columns(table: &Table, within: Option<&str>, names: &[&str]) -> Result<Vec<usize>, Error> {
+    let unnamed = within.filter(|within| !names.contains(within));
+    let is_over_the_others = |index: &&IndexDef| {
+        let others = index.columns.iter().map(AsRef::as_ref).filter(|column| Some(*column) != unnamed);
+        index.unique && index.columns.len() > names.len() && others.eq(names.iter().copied())
+    };
+    if let Some(within) = unnamed {
+        let Some(index) = table.def.indexes.iter().find(is_over_the_others) else {
+            return Err(Error::invalid(format!(
+                "matching `{}` by {} in a workspace needs a unique index over {within} and these columns",
+                table.def.table,
+                names.join(", ")
+            )));
+        };
+        let names: Vec<&str> = index.columns.iter().map(AsRef::as_ref).collect();
+        return match_columns(table, None, &names);
+    }
     let position = |name: &&str| {
         table
             .def

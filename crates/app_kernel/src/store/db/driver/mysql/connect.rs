@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts};
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use tokio::time::timeout;
 
 use super::super::address::{Server, TLS_PARAMS, TlsMode, TlsWish, invalid, take_params};
+use super::pool::{self, Pool};
 use super::{DatabaseUrl, DbError, Options};
 
-/// Connections, where nobody says how many.
-const POOL_SIZE: usize = 10;
-/// Prepared statements that each connection keeps; the one not used for the longest time goes first.
-const STATEMENTS: usize = 256;
 /// How long a statement waits for another transaction's row.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long without a word the network is asked whether the server is still there.
@@ -36,7 +33,7 @@ pub(super) async fn pool(url: &DatabaseUrl, options: &Options) -> Result<Pool, D
         match timeout(options.connect_timeout, Conn::new(opts.clone())).await {
             Ok(Ok(connection)) => {
                 connection.disconnect().await.map_err(|error| explain(&error, &server, &address))?;
-                return Ok(Pool::new(opts));
+                return Ok(pool::new(opts, options));
             }
             Ok(Err(error)) if choices.peek().is_some() && is_about_tls(&error) => {}
             Ok(Err(error)) => return Err(explain(&error, &server, &address)),
@@ -96,14 +93,10 @@ fn choose_provider() {
 }
 
 fn opts(address: &Opts, tls: Option<SslOpts>, options: &Options) -> Opts {
-    let size = options.pool_size.unwrap_or(POOL_SIZE).max(1);
-    let size = PoolConstraints::new(size, size).expect("the least is not more than the most");
-    let pool = PoolOpts::default().with_constraints(size).with_reset_connection(false);
     OptsBuilder::from_opts(address.clone())
-        .pool_opts(pool)
         .prefer_socket(false)
         .client_found_rows(true) // rows touched are rows matched, as in the other databases
-        .stmt_cache_size(STATEMENTS)
+        .stmt_cache_size(0) // the pool remembers them
         .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls)
         .setup(vec![set_up(options)])

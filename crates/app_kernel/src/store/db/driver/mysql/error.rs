@@ -3,10 +3,15 @@
 use mysql_async::{DriverError, Error, ServerError};
 
 use super::DbError;
+use super::pool::PoolError;
 
 /// While connecting, whatever goes wrong means that there is no database now.
-pub(super) fn from_connecting(error: Error) -> DbError {
-    DbError::Away(Box::new(error))
+pub(super) fn from_pool(error: PoolError) -> DbError {
+    match error {
+        PoolError::Backend(error) => DbError::Away(Box::new(error)),
+        PoolError::Timeout(kind) => DbError::Away(format!("no connection became free in time ({kind:?})").into()),
+        error => DbError::Away(Box::new(error)),
+    }
 }
 
 pub(super) fn from_mysql(error: Error) -> DbError {
@@ -59,7 +64,7 @@ fn class(code: u16) -> Class {
         1118 | 1153 | 1264 | 1265 | 1292 | 1301 | 1365 | 1366 | 1367 | 1406 | 1411 | 1441 | 1690 | 3140 | 3141
         | 3156 => Class::Unfit,
         // Lock time-out, deadlock; a row or a table that changed under way; a lock that somebody holds.
-        1020 | 1205 | 1213 | 1615 | 3058 | 3572 => Class::TryAgain,
+        1020 | 1205 | 1213 | 1412 | 1615 | 3058 | 3572 => Class::TryAgain,
         1021 | 1114 => Class::Full,
         // Limits of time, and statements that were killed; the connection lives on.
         1317 | 1969 | 3024 => Class::TimedOut,

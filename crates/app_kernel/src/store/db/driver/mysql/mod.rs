@@ -3,9 +3,13 @@
 //! What is always true: a connection goes back to the pool outside of any transaction and with nothing under way, or it is
 //! closed. It is never reset on its way, which would cost a round trip and its prepared statements. A statement that failed
 //! inside a transaction makes it impossible to commit: after a deadlock the server has rolled back everything before it.
+//! Statements that need no look in between go in one journey, and with them the beginning and the end of their transaction;
+//! the server stops at the first that fails.
 
 mod connect;
 mod error;
+mod journey;
+mod pool;
 mod row;
 
 use std::sync::Arc;
@@ -13,14 +17,15 @@ use std::time::Duration;
 
 use jiff::tz::Offset;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Pool, Value as Sql};
+use mysql_async::{Params, Value as Sql};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub(super) use row::RowRef;
 
+use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
-use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, Operation, Options, Statement, Value};
 use crate::store::db::dialect::MySql;
 
 /// How much longer than the server we wait for a statement, so that it is the server who ends it.
@@ -66,7 +71,8 @@ impl Driver {
         let is_one_statement = operation.is_one_statement(MySql.backend());
         let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
         to_the_end(async move {
-            match operation.run(&mut lease.session()).await {
+            let mut session = super::Session::MySql(Session { lease: &mut lease, is_whole_transaction: true });
+            match operation.run(&mut session).await {
                 Ok(output) => lease.commit().await.map(|()| output),
                 Err(error) => {
                     lease.rollback().await;
@@ -82,22 +88,12 @@ impl Driver {
     }
 
     pub(crate) async fn close(&self) {
-        match timeout(self.limits.statement + GRACE, self.pool.clone().disconnect()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "closing the MySQL pool failed"),
-            Err(_) => {
-                tracing::warn!("a MySQL connection was still in use when the pool was closed")
-            }
-        }
+        pool::close(&self.pool, self.limits.statement + GRACE).await;
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
-        // The pool forgets a connection whose asker leaves while it is looked at (mysql_async 0.37), and so runs dry.
-        let (pool, limit) = (self.pool.clone(), self.limits.connect);
-        let connection = to_the_end(async move { timeout(limit, pool.get_conn()).await }).await;
-        let connection = connection.map_err(|_| DbError::Away("no connection became free in time".into()))?;
-        let connection = connection.map_err(error::from_connecting)?;
-        Ok(Lease { connection: Some(connection), stage, is_busy: false, limits: self.limits })
+        let connection = self.pool.get().await.map_err(error::from_pool)?;
+        Ok(Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits: self.limits })
     }
 }
 
@@ -117,19 +113,21 @@ enum Stage {
 /// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
 struct Lease {
     /// None only while it is being dropped.
-    connection: Option<Conn>,
+    connection: Option<Pooled>,
     stage: Stage,
     /// An answer is awaited; where it was not, nobody knows what the server is doing.
     is_busy: bool,
+    /// It was dropped once, and is being rolled back. Where that is cut off too, as when the runtime ends, the connection is closed.
+    is_last_chance: bool,
     limits: Limits,
 }
 
 impl Lease {
     fn session(&mut self) -> super::Session<'_> {
-        super::Session::MySql(Session { lease: self })
+        super::Session::MySql(Session { lease: self, is_whole_transaction: false })
     }
 
-    fn connection(&mut self) -> &mut Conn {
+    fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("only the drop takes it")
     }
 
@@ -154,6 +152,37 @@ impl Lease {
         outcome.map_err(|fault| self.failed(fault))
     }
 
+    /// Runs a text of several statements, and tells how many rows the first but `START TRANSACTION` touched.
+    async fn journey(&mut self, text: &str, statements: usize, commits: bool) -> Result<u64, DbError> {
+        self.check_usable()?;
+        let begins = self.stage == Stage::Wanted;
+        let limit = self.limits.statement * u32::try_from(statements).unwrap_or(u32::MAX) + GRACE;
+        self.is_busy = true;
+        let exchange = async {
+            let mut result = self.connection().wire.query_iter(text).await?;
+            if begins {
+                result.next().await?; // the answer to START TRANSACTION has no rows: on to the next
+            }
+            let touched = result.affected_rows();
+            result.drop_result().await?;
+            Ok(touched)
+        };
+        let outcome = match timeout(limit, exchange).await {
+            Err(_) => Err(Fault::Silence(limit)),
+            Ok(outcome) => {
+                self.is_busy = outcome.as_ref().is_err_and(error::is_end_of_connection);
+                outcome.map_err(Fault::MySql)
+            }
+        };
+        let touched = outcome.map_err(|fault| self.failed(fault))?;
+        if commits {
+            self.stage = Stage::None;
+        } else if begins {
+            self.stage = Stage::Open;
+        }
+        Ok(touched)
+    }
+
     async fn begin_where_wanted(&mut self) -> Result<(), DbError> {
         self.check_usable()?;
         if self.stage == Stage::Wanted {
@@ -168,7 +197,7 @@ impl Lease {
     /// Sends text without parameters, as it is.
     async fn plain(&mut self, sql: &str, limit: Option<Duration>) -> Result<(), Fault> {
         self.is_busy = true;
-        let exchange = self.connection().query_drop(sql);
+        let exchange = self.connection().wire.query_drop(sql);
         let outcome = match limit {
             Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
             None => exchange.await,
@@ -237,15 +266,21 @@ impl Drop for Lease {
         if !self.is_busy && !is_open {
             return; // and so back to the pool
         }
-        // Without a runtime the process ends, and the server rolls back.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
+        // Without a runtime, or in one that ends, the connection is closed, and the server rolls back.
+        let runtime = match Handle::try_current() {
+            Ok(runtime) if !self.is_last_chance => runtime,
+            _ => return drop(Pooled::take(connection)),
         };
         if self.is_busy {
-            runtime.spawn(timeout(GOODBYE, connection.disconnect()));
+            runtime.spawn(timeout(GOODBYE, Pooled::take(connection).wire.disconnect()));
         } else {
-            let mut lease =
-                Lease { connection: Some(connection), stage: self.stage, is_busy: false, limits: self.limits };
+            let mut lease = Lease {
+                connection: Some(connection),
+                stage: self.stage,
+                is_busy: false,
+                is_last_chance: true,
+                limits: self.limits,
+            };
             runtime.spawn(async move { lease.rollback().await });
         }
     }
@@ -279,12 +314,13 @@ fn failed_before() -> DbError {
 }
 
 async fn execute(
-    connection: &mut Conn,
+    connection: &mut Connection,
     sql: &str,
     params: Params,
     mut on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
 ) -> Result<u64, Fault> {
-    let mut result = connection.exec_iter(sql, params).await?;
+    let statement = connection.prepared(sql).await?;
+    let mut result = connection.wire.exec_iter(statement, params).await?;
     let touched = result.affected_rows();
     let mut undecodable = None;
     // Read to the end whatever happens: what is left unread would lie in the way of the next statement.
@@ -349,6 +385,8 @@ fn unfit(problem: &'static str) -> DbError {
 /// A connection for the length of one operation.
 pub(crate) struct Session<'a> {
     lease: &'a mut Lease,
+    /// The transaction is this operation's alone: with its last statements, it may be committed.
+    is_whole_transaction: bool,
 }
 
 impl Session<'_> {
@@ -358,6 +396,25 @@ impl Session<'_> {
 
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         self.lease.statement(sql, params, |_| Ok(())).await
+    }
+
+    pub(crate) async fn execute_together(
+        &mut self,
+        statements: &[Statement<'_>],
+        follows: Follows,
+    ) -> Result<u64, DbError> {
+        let stage = self.lease.stage;
+        let begins = stage == Stage::Wanted;
+        let commits = self.is_whole_transaction && stage != Stage::None && follows == Follows::Nothing;
+        let is_worth_it = statements.len() > 1 || begins || commits;
+        if let Some(text) = is_worth_it.then(|| journey::text(begins, statements, commits)).flatten() {
+            return self.lease.journey(&text, statements.len(), commits).await;
+        }
+        let mut touched = Vec::with_capacity(statements.len());
+        for statement in statements {
+            touched.push(self.execute(statement.sql, statement.params).await?);
+        }
+        Ok(touched.first().copied().unwrap_or(0))
     }
 
     pub(crate) async fn query<T: Send>(

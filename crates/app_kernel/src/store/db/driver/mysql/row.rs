@@ -8,6 +8,7 @@ use mysql_async::consts::ColumnType as Kind;
 
 use super::super::DecodeError;
 use super::Value;
+use crate::base::clock::timestamp_of;
 
 /// The character set whose texts are bytes.
 const BINARY: u16 = 63;
@@ -69,7 +70,18 @@ impl RowRef<'_> {
     }
 
     pub(crate) fn timestamp(&self, index: usize) -> Result<Timestamp, DecodeError> {
-        let at = self.date_time(index)?.and_then(|at| Offset::UTC.to_timestamp(at).ok());
+        let at = match self.raw(index)? {
+            Sql::Date(year, month, day, hour, minute, second, micros) => {
+                let [year, month, day] = [u32::from(*year), u32::from(*month), u32::from(*day)];
+                timestamp_of([year, month, day], [hour, minute, second].map(|part| u32::from(*part)), *micros)
+            }
+            _ => None,
+        };
+        // What is not in the binary form, or no such day, the slow way tells apart.
+        let at = match at {
+            Some(at) => Some(at),
+            None => self.date_time(index)?.and_then(|at| Offset::UTC.to_timestamp(at).ok()),
+        };
         at.ok_or_else(|| self.wrong(index, "a time"))
     }
 

@@ -35,11 +35,14 @@ const SOCKET_FOLDER: &str = "/var/run/postgresql";
 pub(super) struct Address {
     config: Config,
     wish: TlsWish,
+    /// pgbouncer lends a session for one transaction: see [`super::Limits`].
+    pub(super) is_pooled: bool,
 }
 
 impl Address {
     pub(super) fn read(text: &str, options: &Options) -> Result<Self, DbError> {
-        let (url, params) = take_params(text, &TLS_PARAMS)?;
+        let (url, params) = take_params(text, &[&TLS_PARAMS[..], &[PGBOUNCER]].concat())?;
+        let is_pooled = is_pooled(&params)?;
         let mut config: Config = url.parse().map_err(|error| not_an_address(&error))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             if Path::new(SOCKET_FOLDER).is_dir() {
@@ -57,7 +60,7 @@ impl Address {
             TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
         set_defaults(&mut config, options);
-        Ok(Address { config, wish })
+        Ok(Address { config, wish, is_pooled })
     }
 
     /// A pool for this address. Connects nowhere yet.
@@ -102,20 +105,53 @@ impl Address {
 
     /// What each connection is told first. By statements, not by the start-up packet, which pgbouncer does not let through.
     fn set_up(&self, options: &Options) -> String {
-        let statement = options.statement_timeout.as_millis();
-        let lock = options.statement_timeout.min(LOCK_TIMEOUT).as_millis();
-        let settings = [
+        let mut settings = vec![
             ("timezone", "'UTC'".to_owned()),
             ("client_encoding", "'UTF8'".to_owned()),
             ("standard_conforming_strings", "on".to_owned()),
+        ];
+        // These three pgbouncer carries along from one session to the next, and no others.
+        if !self.is_pooled {
+            settings.extend(self.limits(options));
+        }
+        settings.into_iter().map(|(name, value)| format!("SET {name} = {value};")).collect()
+    }
+
+    /// What a transaction is told first where sessions are shared; they would forget it, or tell it to others.
+    pub(super) fn begin(&self, options: &Options) -> String {
+        if !self.is_pooled {
+            return "BEGIN".to_owned();
+        }
+        let limits = self.limits(options).map(|(name, value)| match name {
+            "default_transaction_isolation" => "; SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+            _ => format!("; SET LOCAL {name} = {value}"),
+        });
+        limits.fold("BEGIN".to_owned(), |begin, limit| begin + &limit)
+    }
+
+    /// Those that the address sets itself are left out.
+    fn limits(&self, options: &Options) -> impl Iterator<Item = (&'static str, String)> {
+        let statement = options.statement_timeout.as_millis();
+        let lock = options.statement_timeout.min(LOCK_TIMEOUT).as_millis();
+        let limits = [
             ("default_transaction_isolation", "'read committed'".to_owned()),
             ("statement_timeout", statement.to_string()),
             ("lock_timeout", lock.to_string()),
             // Twice the longest statement: a transaction of ours that waits this long has lost its process.
             ("idle_in_transaction_session_timeout", (2 * statement).to_string()),
         ];
-        let wanted = settings.iter().filter(|(name, _)| !(name.ends_with("_timeout") && self.has_limit(name)));
-        wanted.map(|(name, value)| format!("SET {name} = {value};")).collect()
+        limits.into_iter().filter(|(name, _)| !(name.ends_with("_timeout") && self.has_limit(name)))
+    }
+}
+
+/// The parameter that says that there is a pooler in between.
+const PGBOUNCER: &str = "pgbouncer";
+
+fn is_pooled(params: &[(String, String)]) -> Result<bool, DbError> {
+    match params.iter().find(|(name, _)| name == PGBOUNCER).map(|(_, value)| value.as_str()) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(invalid("DATABASE_URL: `pgbouncer` must be true or false")),
     }
 }
 
@@ -311,11 +347,11 @@ mod tests {
 
     #[test]
     fn sockets_and_several_hosts_are_understood() {
-        let Address { config, wish } = read("postgres:///app?host=/var/run/postgresql&user=ann");
+        let Address { config, wish, .. } = read("postgres:///app?host=/var/run/postgresql&user=ann");
         assert_eq!(config.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);
         assert_eq!(places(&config), "/var/run/postgresql/.s.PGSQL.5432");
         assert_eq!(wish.mode, TlsMode::Allow);
-        let Address { config, wish } = read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
+        let Address { config, wish, .. } = read("postgresql://u@one:5432,two:5433/app?target_session_attrs=read-write");
         assert_eq!(places(&config), "one:5432, two:5433");
         assert_eq!(wish.mode, TlsMode::Prefer);
         assert_eq!(places(&read("postgres://u@[::1]/app").config), "[::1]:5432");
@@ -331,7 +367,7 @@ mod tests {
             ("postgres://u@db/app?sslmode=disable", TlsMode::Disable, SslMode::Disable),
             ("postgres://u@db/app?sslmode=verify-full&sslrootcert=system", TlsMode::VerifyFull, SslMode::Require),
         ] {
-            let Address { config, wish } = read(url);
+            let Address { config, wish, .. } = read(url);
             assert_eq!((wish.mode, config.get_ssl_mode()), (mode, driver_mode), "{url}");
         }
     }
@@ -358,5 +394,21 @@ mod tests {
              SET default_transaction_isolation = 'read committed';SET lock_timeout = 10000;\
              SET idle_in_transaction_session_timeout = 60000;"
         );
+    }
+
+    #[test]
+    fn behind_pgbouncer_only_transactions_are_told_limits() {
+        let address = read("postgres://u@h/app?pgbouncer=true&sslmode=disable");
+        assert_eq!(
+            address.set_up(&Options::default()),
+            "SET timezone = 'UTC';SET client_encoding = 'UTF8';SET standard_conforming_strings = on;"
+        );
+        assert_eq!(
+            address.begin(&Options::default()),
+            "BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 30000; \
+             SET LOCAL lock_timeout = 10000; SET LOCAL idle_in_transaction_session_timeout = 60000"
+        );
+        assert_eq!(read("postgres://u@h/app?pgbouncer=false").begin(&Options::default()), "BEGIN");
+        assert_eq!(refusal("postgres://u@h/app?pgbouncer=yes"), "DATABASE_URL: `pgbouncer` must be true or false");
     }
 }

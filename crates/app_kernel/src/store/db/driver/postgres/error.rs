@@ -90,6 +90,11 @@ fn from_server(facts: &Facts, cause: impl Into<Box<dyn std::error::Error + Send 
         "23502" => DbError::NotNull { column: facts.column.clone().unwrap_or_default() },
         "40001" | "40P01" | "55P03" => DbError::TryAgain(cause),
         "53100" => DbError::Full(cause),
+        // Another client's statement has our name for it.
+        "42P05" => DbError::Other(
+            format!("{cause}: is there a pgbouncer in transaction mode? Then add `?pgbouncer=true` to DATABASE_URL")
+                .into(),
+        ),
         // Too many connections, out of memory; cut off by a limit of time; shut down; a standby since a moment.
         "53200" | "53300" | "57014" | "25P03" | "25006" => DbError::Away(cause),
         code if code.starts_with("57P") || code.starts_with("08") => DbError::Away(cause),

@@ -3,6 +3,7 @@
 //! What is always true: a connection goes back to the pool outside of any transaction and with nothing under way, or it is
 //! closed. A transaction costs no round trip to begin: BEGIN is sent together with its first statement. A statement that
 //! failed inside a transaction makes it impossible to commit, since PostgreSQL answers such a COMMIT with a silent rollback.
+//! Behind pgbouncer a session is ours for a transaction only: then nothing is left in it, neither settings nor statements.
 
 mod connect;
 mod error;
@@ -13,9 +14,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use deadpool_postgres::{Object, Pool};
-use futures_util::TryStreamExt;
 use futures_util::future::join;
+use futures_util::{SinkExt as _, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
@@ -25,6 +27,7 @@ pub(super) use row::RowRef;
 use self::params::Param;
 use super::finish::to_the_end;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
+use crate::base::error::Error;
 use crate::store::db::dialect::Postgres;
 
 /// How many prepared statements a connection keeps. Where there are more, it starts afresh: simple, and rare.
@@ -38,21 +41,32 @@ pub(crate) struct Driver {
     limits: Limits,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Limits {
     connect: Duration,
     statement: Duration,
+    /// How a transaction begins.
+    begin: Arc<str>,
+    /// Each transaction may run in another session, which pgbouncer lends.
+    is_pooled: bool,
     /// The address has a limit of its own for statements, which then is the session's default.
     is_in_address: bool,
 }
 
 impl Limits {
+    /// Lifts the server's limit, for the session or, where that is lent, for the transaction.
+    fn lifted(&self) -> &'static str {
+        if self.is_pooled { "SET LOCAL statement_timeout = 0" } else { "SET statement_timeout = 0" }
+    }
+
     /// Sets the server's limit again, after it was lifted.
     fn restored(&self) -> String {
-        if self.is_in_address {
-            return "RESET statement_timeout".to_owned();
+        let millis = self.statement.as_millis();
+        match (self.is_pooled, self.is_in_address) {
+            (true, _) => format!("SET LOCAL statement_timeout = {millis}"),
+            (false, true) => "RESET statement_timeout".to_owned(),
+            (false, false) => format!("SET statement_timeout = {millis}"),
         }
-        format!("SET statement_timeout = {}", self.statement.as_millis())
     }
 }
 
@@ -70,6 +84,8 @@ impl Driver {
         let limits = Limits {
             connect: options.connect_timeout,
             statement: options.statement_timeout,
+            begin: address.begin(options).into(),
+            is_pooled: address.is_pooled,
             is_in_address: address.has_limit("statement_timeout"),
         };
         Ok(Driver { pool, limits })
@@ -77,6 +93,10 @@ impl Driver {
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
         &Postgres
+    }
+
+    pub(crate) fn forget_statements(&self) {
+        self.pool.manager().statement_caches.clear();
     }
 
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
@@ -122,7 +142,8 @@ impl Driver {
         if is_due && connection.statement_cache.size() > MOST_STATEMENTS {
             connection.statement_cache.clear();
         }
-        Ok(Lease { connection: Some(connection), stage, is_busy: false, limits: self.limits })
+        let limits = self.limits.clone();
+        Ok(Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits })
     }
 }
 
@@ -146,6 +167,8 @@ struct Lease {
     stage: Stage,
     /// An answer is awaited; where it was not, nobody knows what the server is doing.
     is_busy: bool,
+    /// It was dropped once, and is being rolled back. Where that is cut off too, as when the runtime ends, the connection is closed.
+    is_last_chance: bool,
     limits: Limits,
 }
 
@@ -194,14 +217,14 @@ impl Lease {
         self.is_busy = true;
         let limit = self.limits.statement + GRACE;
         let exchange = async {
-            let statement = self.prepare(sql).await?;
-            let execution = execute(self.client(), &statement, params, on_row);
+            let statement = if self.limits.is_pooled { None } else { Some(self.prepare(sql).await?) };
+            let execution = execute(self.client(), statement.as_ref(), sql, params, on_row);
             if self.stage != Stage::Wanted {
                 return Ok((false, execution.await?));
             }
             // Both are on their way before the first answer is back; the server takes them in this order.
             // BEGIN on an idle connection can fail only with the connection.
-            let (begun, executed) = join(self.client().batch_execute("BEGIN"), execution).await;
+            let (begun, executed) = join(self.client().batch_execute(&self.limits.begin), execution).await;
             begun?;
             Ok((true, executed?))
         };
@@ -282,12 +305,18 @@ impl Drop for Lease {
         if self.is_busy {
             drop(Object::take(connection));
         } else if matches!(self.stage, Stage::Open | Stage::Failed) {
-            let Ok(runtime) = Handle::try_current() else {
-                drop(Object::take(connection));
-                return;
+            // Without a runtime, or in one that ends, the connection is closed, and the server rolls back.
+            let runtime = match Handle::try_current() {
+                Ok(runtime) if !self.is_last_chance => runtime,
+                _ => return drop(Object::take(connection)),
             };
-            let mut lease =
-                Lease { connection: Some(connection), stage: self.stage, is_busy: false, limits: self.limits };
+            let mut lease = Lease {
+                connection: Some(connection),
+                stage: self.stage,
+                is_busy: false,
+                is_last_chance: true,
+                limits: self.limits.clone(),
+            };
             runtime.spawn(async move { lease.rollback().await });
         }
     }
@@ -320,20 +349,46 @@ fn failed_before() -> DbError {
     DbError::Other("an earlier statement of this transaction failed".into())
 }
 
+/// Runs a prepared statement, or its text without preparing it under a name, which is one round trip too.
 async fn execute(
     client: &Client,
-    statement: &Statement,
+    statement: Option<&Statement>,
+    sql: &str,
     params: &[Value],
     on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
 ) -> Result<u64, Fault> {
-    if statement.columns().is_empty() {
-        return Ok(client.execute_raw(statement, params.iter().map(Param)).await?);
-    }
-    let mut rows = pin!(client.query_raw(statement, params.iter().map(Param)).await?);
+    let rows = match statement {
+        Some(statement) if statement.columns().is_empty() => {
+            return Ok(client.execute_raw(statement, params.iter().map(Param)).await?);
+        }
+        Some(statement) => client.query_raw(statement, params.iter().map(Param)).await?,
+        None => client.query_typed_raw(sql, params.iter().map(|value| (Param(value), params::guessed(value)))).await?,
+    };
+    let mut rows = pin!(rows);
     while let Some(row) = rows.try_next().await? {
         on_row(&RowRef(&row)).map_err(Fault::Decode)?;
     }
     Ok(rows.rows_affected().unwrap_or(0))
+}
+
+/// Why a copy did not end well: at the server, or where its pieces come from.
+enum CopyFault {
+    Server(tokio_postgres::Error),
+    Source(Error),
+}
+
+impl From<tokio_postgres::Error> for CopyFault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        CopyFault::Server(error)
+    }
+}
+
+async fn copy_in(client: &Client, sql: &str, next: &mut super::NextPiece<'_>) -> Result<u64, CopyFault> {
+    let mut sink = pin!(client.copy_in::<_, Bytes>(sql).await?);
+    while let Some(piece) = next().map_err(CopyFault::Source)? {
+        sink.feed(piece).await?;
+    }
+    Ok(sink.as_mut().finish().await?)
 }
 
 /// A connection for the length of one operation.
@@ -365,22 +420,50 @@ impl Session<'_> {
         Ok(rows)
     }
 
+    /// With the time limit of a statement: the server has it too.
+    pub(crate) async fn copy_in(&mut self, sql: &str, next: &mut super::NextPiece<'_>) -> Result<u64, DbError> {
+        let lease = &mut *self.lease;
+        lease.check_usable()?;
+        let limit = lease.limits.statement + GRACE;
+        if lease.stage == Stage::Wanted {
+            lease.plain("BEGIN", Some(limit)).await.map_err(|fault| lease.failed(fault))?;
+            lease.stage = Stage::Open;
+        }
+        lease.is_busy = true;
+        let outcome = timeout(limit, copy_in(lease.client(), sql, next)).await;
+        // A copy that is given up before its end is ended by the client itself, with an error of the server.
+        lease.is_busy = outcome.is_err();
+        match outcome {
+            Err(_) => Err(lease.failed(Fault::Silence(limit))),
+            Ok(Err(CopyFault::Server(error))) => Err(lease.failed(Fault::Postgres(error))),
+            Ok(Err(CopyFault::Source(error))) => {
+                lease.stage = if lease.stage == Stage::None { Stage::None } else { Stage::Failed };
+                Err(error.into())
+            }
+            Ok(Ok(rows)) => Ok(rows),
+        }
+    }
+
     /// Without a time limit: an index over a large table takes as long as it takes.
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
         let lease = &mut *self.lease;
         lease.check_usable()?;
         let limit = Some(lease.limits.statement + GRACE);
         if lease.stage == Stage::Wanted {
-            lease.plain("BEGIN", limit).await.map_err(|fault| lease.failed(fault))?;
+            let begin = Arc::clone(&lease.limits.begin);
+            lease.plain(&begin, limit).await.map_err(|fault| lease.failed(fault))?;
             lease.stage = Stage::Open;
         }
-        lease.plain("SET statement_timeout = 0", limit).await.map_err(|fault| lease.failed(fault))?;
+        let has_limit = !lease.limits.is_pooled || lease.stage == Stage::Open;
+        if has_limit {
+            lease.plain(lease.limits.lifted(), limit).await.map_err(|fault| lease.failed(fault))?;
+        }
         let outcome = lease.plain(sql, None).await.map_err(|fault| lease.failed(fault));
         // Prepared statements may speak of columns that are gone.
         if let Some(pool) = Object::pool(lease.connection()) {
             pool.manager().statement_caches.clear();
         }
-        if lease.stage != Stage::Failed {
+        if has_limit && lease.stage != Stage::Failed {
             let restored = lease.limits.restored();
             let restored = lease.plain(&restored, limit).await.map_err(|fault| lease.failed(fault));
             if let (Ok(()), Err(error)) = (&outcome, restored) {

@@ -55,6 +55,12 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
+/// What the server is told where it was not asked first: nothing, so that it finds the type as for a prepared statement.
+/// Bytes have no text.
+pub(super) fn guessed(value: &Value) -> Type {
+    if matches!(value, Value::Bytes(_)) { Type::BYTEA } else { Type::UNKNOWN }
+}
+
 /// Whether the value is sent in the type's binary form, which then is a mere copy.
 fn is_binary(value: &Value, ty: &Type) -> bool {
     match value {

@@ -12,12 +12,12 @@ use super::super::DbError;
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Copies an open file to a new one, which needs no log beside it and is on the disk when this returns.
-pub(crate) fn copy_out(live: &Path, copy: &Path) -> Result<(), DbError> {
-    let from = Connection::open_with_flags(live, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+/// Copies what a connection sees, in its transaction where one is open, to a new file, which needs no log beside it and is on the disk
+/// when this returns.
+pub(super) fn copy_out(from: &Connection, copy: &Path) -> Result<(), DbError> {
     let mut to = Connection::open(copy)?;
     to.pragma_update(None, "synchronous", "full")?;
-    copy_all(&from, &mut to)?;
+    copy_all(from, &mut to)?;
     to.pragma_update(None, "journal_mode", "delete")?;
     to.close().map_err(|(_, error)| error)?;
     std::fs::File::open(copy).and_then(|file| file.sync_all()).map_err(|cause| DbError::Other(cause.into()))
@@ -44,6 +44,19 @@ fn copy_all(from: &Connection, to: &mut Connection) -> Result<(), DbError> {
             }
             _ => std::thread::sleep(BETWEEN_TRIES),
         }
+    }
+}
+
+/// Whether anybody has the file open. Who locks it for himself alone finds out: in its write-ahead mode, each who has it open holds a lock.
+pub(crate) fn is_in_use(path: &Path) -> Result<bool, DbError> {
+    let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Somebody who is about to end gets the time to.
+    file.busy_timeout(Duration::from_secs(2))?;
+    file.pragma_update(None, "locking_mode", "exclusive")?;
+    match file.execute_batch("BEGIN EXCLUSIVE; ROLLBACK") {
+        Ok(()) => Ok(false),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

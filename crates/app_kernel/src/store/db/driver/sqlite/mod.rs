@@ -3,10 +3,11 @@
 
 pub(crate) mod copy;
 mod error;
+mod log;
 mod session;
 mod threads;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -33,12 +34,16 @@ pub(crate) struct Driver {
     writes: flume::Sender<WriteJob>,
     reads: flume::Sender<ReadJob>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    log: PathBuf,
     statement_timeout: Duration,
 }
 
 impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
         let path = url.sqlite_file()?;
+        if options.read_only {
+            return Self::connect_to_look(&path, options).await;
+        }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| {
                 refused(
@@ -51,13 +56,31 @@ impl Driver {
         let (writes, write_queue) = flume::bounded(QUEUE);
         let (reads, read_queue) = flume::bounded(QUEUE);
         let mut threads = Vec::new();
+        let gate = Arc::new(log::Gate::default());
+        let keeper = log::LogKeeper::new(&path, Arc::clone(&gate));
         // The writer opens first: it makes the file and turns the log on.
-        threads.push(threads::start("sqlite-writer", &path, options, threads::Role::Write(write_queue)).await?);
+        threads.push(threads::start("sqlite-writer", &path, options, threads::Role::Write(write_queue, keeper)).await?);
         for number in 0..options.pool_size.unwrap_or(READERS) {
             let name = format!("sqlite-reader-{number}");
-            threads.push(threads::start(&name, &path, options, threads::Role::Read(read_queue.clone())).await?);
+            let role = threads::Role::Read(read_queue.clone(), Arc::clone(&gate));
+            threads.push(threads::start(&name, &path, options, role).await?);
         }
-        Ok(Driver { writes, reads, threads: Mutex::new(threads), statement_timeout: options.statement_timeout })
+        let (log, threads) = (log::path_of(&path), Mutex::new(threads));
+        Ok(Driver { writes, reads, threads, log, statement_timeout: options.statement_timeout })
+    }
+
+    /// How long the write-ahead log is, in bytes.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        log::bytes(&self.log)
+    }
+
+    /// Without a thread that writes. Where there is no file, it looks at an empty database.
+    async fn connect_to_look(path: &Path, options: &Options) -> Result<Self, DbError> {
+        let (writes, _) = flume::bounded(0);
+        let (reads, read_queue) = flume::bounded(QUEUE);
+        let thread = threads::start("sqlite-reader", path, options, threads::Role::Look(read_queue)).await?;
+        let (log, threads) = (log::path_of(path), Mutex::new(vec![thread]));
+        Ok(Driver { writes, reads, threads, log, statement_timeout: options.statement_timeout })
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
@@ -79,6 +102,12 @@ impl Driver {
         answer.await.map_err(|_| panicked())?
     }
 
+    pub(crate) async fn change_schema<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
+        let (reply, answer) = oneshot::channel();
+        self.writes.send_async(WriteJob::Alone(Box::new(Queued { operation, reply }))).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| panicked())?
+    }
+
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
         let (steps, queue) = flume::bounded(1);
         let (begun, answer) = oneshot::channel();
@@ -93,9 +122,8 @@ impl Driver {
         let _ = self.writes.send_async(WriteJob::Stop).await;
         let threads = std::mem::take(&mut *self.threads.lock().expect("nothing panics while holding it"));
         let reads = self.reads.clone();
-        let readers = threads.len().saturating_sub(1);
-        for _ in 0..readers {
-            // A reader that gets this job ends.
+        for _ in 0..threads.len() {
+            // A reader that gets this job ends. One job is too many where there is a writer.
             let _ = reads.send_async(Box::new(threads::end_this_reader)).await;
         }
         let _ = tokio::task::spawn_blocking(move || {

@@ -43,6 +43,10 @@ impl<'a> Session<'a> {
         Ok(decoded)
     }
 
+    pub(crate) fn copy_out(&mut self, copy: &std::path::Path) -> Result<(), DbError> {
+        super::copy::copy_out(self.0, copy)
+    }
+
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
         Ok(self.0.execute_batch(sql)?)
     }

@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::super::{DbError, Options};
+use super::log::{Gate, KEPT, LogKeeper};
 use super::refused;
 
 /// Queued writes that share one commit at most: more would make the first wait for the last.
 const GROUP: usize = 64;
 /// How long to wait for another process that writes to the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Virtual machine steps between two looks at the clock.
 const STEPS_BETWEEN_LOOKS: i32 = 50_000;
-/// The log is cut back to this after a checkpoint, in bytes.
-const LOG_LIMIT: i64 = 64 << 20;
 /// The page cache of each connection, in KiB.
 const CACHE_KIB: i64 = 32_768;
 
@@ -49,6 +49,8 @@ pub(super) struct Written {
 pub(super) enum WriteJob {
     /// One operation that may share its commit with others.
     Grouped(Box<dyn GroupedWrite>),
+    /// One operation that changes the schema.
+    Alone(Box<dyn GroupedWrite>),
     /// A transaction of a caller, who sends its steps.
     Held { steps: flume::Receiver<Step>, begun: oneshot::Sender<Result<(), DbError>>, longest_pause: Duration },
     /// The end of the thread.
@@ -85,8 +87,10 @@ impl From<NotCommitted> for DbError {
 
 /// What a thread does with its connection.
 pub(super) enum Role {
-    Write(flume::Receiver<WriteJob>),
-    Read(flume::Receiver<ReadJob>),
+    Write(flume::Receiver<WriteJob>, LogKeeper),
+    Read(flume::Receiver<ReadJob>, Arc<Gate>),
+    /// Reads, and leaves nothing behind, not even an empty file.
+    Look(flume::Receiver<ReadJob>),
 }
 
 /// Starts a thread and waits until its connection is open.
@@ -94,19 +98,19 @@ pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role
     let (opened, answer) = oneshot::channel();
     let (file, full_sync, timeout): (PathBuf, bool, Duration) =
         (path.to_owned(), options.sqlite_full_sync, options.statement_timeout);
-    let is_writer = matches!(role, Role::Write(_));
-    let thread =
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || match open(&file, is_writer, full_sync) {
-            Err(error) => drop(opened.send(Err(error))),
-            Ok(mut connection) => {
-                let deadline = Deadline::watch(&mut connection, timeout);
-                let _ = opened.send(Ok(()));
-                match role {
-                    Role::Write(queue) => write_all(connection, &queue, &deadline),
-                    Role::Read(queue) => read_all(connection, &queue, &deadline),
-                }
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || match open(&file, &role, full_sync) {
+        Err(error) => drop(opened.send(Err(error))),
+        Ok(mut connection) => {
+            let deadline = Deadline::watch(&mut connection, timeout);
+            let _ = opened.send(Ok(()));
+            match role {
+                Role::Write(queue, log) => write_all(connection, &queue, &deadline, log),
+                Role::Read(queue, gate) => read_all(connection, &queue, &deadline, &gate),
+                // Nobody writes there, so no gate ever closes.
+                Role::Look(queue) => read_all(connection, &queue, &deadline, &Gate::default()),
             }
-        });
+        }
+    });
     let thread = thread.map_err(|cause| refused(path, cause, "allow the process more threads"))?;
     answer.await.map_err(|_| super::panicked())?.map_err(|cause| {
         refused(path, cause, "is it a SQLite file, and may this user read and write it and its folder?")
@@ -114,12 +118,13 @@ pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role
     Ok(thread)
 }
 
-fn open(path: &Path, is_writer: bool, full_sync: bool) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+fn open(path: &Path, role: &Role, full_sync: bool) -> rusqlite::Result<Connection> {
+    let is_writer = matches!(role, Role::Write(..));
+    let connection = if matches!(role, Role::Look(_)) { open_to_look(path)? } else { Connection::open(path)? };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if is_writer {
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+        connection.pragma_update(None, "journal_size_limit", KEPT)?;
     }
     connection.pragma_update(None, "synchronous", if full_sync { "full" } else { "normal" })?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -133,6 +138,24 @@ fn open(path: &Path, is_writer: bool, full_sync: bool) -> rusqlite::Result<Conne
     // A file that is none shows only when it is read.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
+}
+
+/// Opens a file so that nothing of it changes, nor of its folder.
+fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
+    if !path.exists() {
+        return Connection::open_in_memory();
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if Path::new(&log).exists() {
+        // Somebody has it open, or died: what is in the log counts, and its files are there already.
+        return Connection::open_with_flags(path, flags);
+    }
+    // Otherwise even a reader would make the files of a log.
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = percent_encode(absolute.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC).to_string();
+    Connection::open_with_flags(format!("file:{}?immutable=1", path.replace("%2F", "/")), flags)
 }
 
 /// Stops a statement that runs for too long.
@@ -162,6 +185,11 @@ impl Deadline {
         let at = (self.started.elapsed() + self.timeout).as_millis() as u64;
         self.at.store(at.max(1), Ordering::Relaxed);
     }
+
+    /// Not until the next call of [`Deadline::begin`].
+    fn lift(&self) {
+        self.at.store(0, Ordering::Relaxed);
+    }
 }
 
 thread_local! {
@@ -173,8 +201,9 @@ pub(super) fn end_this_reader(_: &mut Connection) {
     ENDS.set(true);
 }
 
-fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadline: &Deadline) {
+fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadline: &Deadline, gate: &Gate) {
     while let Ok(job) = queue.recv() {
+        let _pass = gate.enter();
         deadline.begin();
         // A panic answers its caller by dropping the channel; the thread lives on.
         let _ = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
@@ -184,19 +213,30 @@ fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadli
     }
 }
 
-fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, deadline: &Deadline) {
-    let mut held_back = None;
+fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, deadline: &Deadline, mut log: LogKeeper) {
+    let mut held_back: Option<WriteJob> = None;
     loop {
+        if held_back.is_none() && queue.is_empty() {
+            log.settle(&connection);
+        }
         let Some(job) = held_back.take().or_else(|| queue.recv().ok()) else { break };
         deadline.begin();
         match job {
             WriteJob::Grouped(first) => held_back = write_group(&mut connection, first, queue),
+            WriteJob::Alone(job) => {
+                deadline.lift();
+                write_alone(&mut connection, job);
+            }
             WriteJob::Held { steps, begun, longest_pause } => {
-                hold(&mut connection, &steps, begun, longest_pause, deadline)
+                // Its caller may read beside it.
+                log.settle(&connection);
+                hold(&mut connection, &steps, begun, longest_pause, deadline);
             }
             WriteJob::Stop => break,
         }
+        log.look(&connection);
     }
+    drop(log);
     // Tidying up is worth no wait for others who are at work.
     let _ = connection.busy_timeout(Duration::ZERO);
     let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
@@ -239,6 +279,28 @@ fn write_group(
         answer(outcome.clone());
     }
     held_back
+}
+
+/// Runs work that changes the schema in a transaction of its own. A table may be dropped on its way to another form, and what refers to
+/// it must not go with it: so no foreign key is enforced meanwhile. That can't be chosen inside a transaction.
+fn write_alone(connection: &mut Connection, job: Box<dyn GroupedWrite>) {
+    let begun = exec(connection, "PRAGMA foreign_keys = OFF").and_then(|()| exec(connection, "BEGIN IMMEDIATE"));
+    let outcome = match begun {
+        Ok(()) => run_first(connection, job).map(|answer| (answer, exec(connection, "COMMIT"))),
+        Err(reason) => {
+            job.refuse(reason);
+            None
+        }
+    };
+    roll_back_what_is_open(connection);
+    for restored in ["PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"] {
+        if let Err(error) = exec(connection, restored) {
+            tracing::error!(%error, "`{restored}` failed");
+        }
+    }
+    if let Some((answer, committed)) = outcome {
+        answer(committed.map_err(|error| NotCommitted(Arc::new(error))));
+    }
 }
 
 /// The first write of a group needs no savepoint: if it fails, there is nothing else to keep.

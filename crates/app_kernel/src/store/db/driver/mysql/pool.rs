@@ -1,0 +1,97 @@
+//! Connections that wait for work, with the statements that were prepared on them. mysql_async has a pool of its own, but there each
+//! connection comes back through a task, which may wake another thread, and one whose asker left while it was looked at is lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, PoolConfig, QueueMode, RecycleResult, Timeouts};
+use foldhash::fast::RandomState;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Opts, Statement};
+
+use super::Options;
+
+/// Connections, where nobody says how many.
+const POOL_SIZE: usize = 10;
+/// A connection that was taken so long ago may have been closed meanwhile, by the server or on the way: it is asked first.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// How many prepared statements a connection keeps. Where there are more, it starts afresh: simple, and rare.
+const MOST_STATEMENTS: usize = 256;
+
+pub(super) type Pool = managed::Pool<Connections>;
+/// A connection out of the pool; it goes back when it is dropped.
+pub(super) type Pooled = managed::Object<Connections>;
+pub(super) type PoolError = managed::PoolError<Error>;
+
+/// A connection and the statements that were prepared on it. mysql_async can remember them, but reads each text anew to find them.
+pub(super) struct Connection {
+    pub(super) wire: Conn,
+    statements: HashMap<Box<str>, Statement, RandomState>,
+}
+
+impl Connection {
+    /// The statement of this text, prepared once.
+    pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        if self.statements.len() >= MOST_STATEMENTS {
+            for (_, statement) in self.statements.drain() {
+                self.wire.close(statement).await?;
+            }
+        }
+        let statement = self.wire.prep(sql).await?;
+        self.statements.insert(sql.into(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Makes connections to one server.
+pub(super) struct Connections(Opts);
+
+impl managed::Manager for Connections {
+    type Type = Connection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Connection, Error> {
+        Ok(Connection { wire: Conn::new(self.0.clone()).await?, statements: HashMap::default() })
+    }
+
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Error> {
+        if metrics.last_used() > TRUSTED {
+            connection.wire.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+/// An empty pool.
+pub(super) fn new(opts: Opts, options: &Options) -> Pool {
+    let mut config = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
+    config.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
+    let limit = Some(options.connect_timeout);
+    config.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
+    let pool = Pool::builder(Connections(opts)).config(config).runtime(Runtime::Tokio1).build();
+    pool.expect("a pool with limits of time has the runtime that it needs for them")
+}
+
+/// Says goodbye on all connections: on those in use as they come back, for which it waits so long.
+pub(super) async fn close(pool: &Pool, longest: Duration) {
+    let idle = pool.retain(|_, _| false).removed;
+    pool.close();
+    for connection in idle {
+        if let Err(error) = connection.wire.disconnect().await {
+            tracing::debug!(%error, "a MySQL connection did not close in order");
+        }
+    }
+    // deadpool tells nobody when the others are back.
+    let all_are_back = async {
+        while pool.status().size > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(longest, all_are_back).await.is_err() {
+        tracing::warn!("a MySQL connection was still in use when the pool was closed");
+    }
+}
