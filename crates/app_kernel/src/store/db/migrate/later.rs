@@ -6,8 +6,10 @@ use crate::base::error::Error;
 use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::{Operation, Session};
 use crate::store::db::value::Value;
-use crate::store::db::{DbError, DbResult, TRIES};
+use crate::store::db::{DbError, DbResult};
 
+/// How often an index is begun: others may be at it at the same time.
+const TRIES: u32 = 10;
 /// How long to wait between two looks at an index that is being made.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
