@@ -6,6 +6,7 @@ mod facts;
 mod features;
 mod lifecycle;
 pub mod log;
+mod notes;
 mod progress;
 mod roles;
 mod schedule;

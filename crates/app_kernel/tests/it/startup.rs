@@ -1,16 +1,18 @@
 //! The quick start's binary as a person on the terminal, or an orchestrator, meets it: what it says when it can't start, how it stops, and
 //! what its roles do.
 
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 
 use app_kernel::base::config::ServiceConfig;
 use app_kernel::store::db::Backend;
 use app_kernel::testing::{Client, TestDatabase, on_every_database};
 use serde_json::{Value, json};
 
-use crate::support::program::{Ended, Place, quickstart};
+use crate::support::program::{Ended, PATIENCE, Place, quickstart};
 use crate::support::repository;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -332,6 +334,28 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().expect("it ends");
     assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_command_that_waits_for_another_process_says_so() {
+    let place = Place::new();
+    let mut command = place.command(quickstart()); // built before anybody waits
+    std::fs::create_dir(place.folder().join("data")).expect("a folder");
+    let lock = File::create(place.folder().join("data/app.db.lock")).expect("a file");
+    lock.lock().expect("nobody else has it");
+    let (release, released) = channel::<()>();
+    // Where the note does not come, the command goes on all the same, and ends.
+    let holder = std::thread::spawn(move || {
+        let _ = released.recv_timeout(PATIENCE);
+        drop(lock);
+    });
+    let mut child = command.args(["user", "list"]).spawn().expect("it starts");
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().expect("piped")).read_line(&mut said).expect("text");
+    assert_eq!(said, "note: another process starts or restores on this database: waiting until it is done\n");
+    release.send(()).expect("the lock is still held");
+    holder.join().expect("it does not panic");
+    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(0));
 }
 
 async fn migrate_makes_the_schema_and_says_what_it_did(database: TestDatabase) {

@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use user::UserAction;
 
-use super::{Service, facts, log, progress};
+use super::{Service, facts, log, notes, progress};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
 use crate::store::db::start::{BringUp, BroughtUp};
@@ -75,6 +75,17 @@ enum Role {
     },
 }
 
+impl Role {
+    /// Whether it answers a person and ends, and writes no log.
+    fn is_command(&self) -> bool {
+        match self {
+            Role::Migrate { .. } | Role::Backup { .. } | Role::Restore { .. } | Role::Rollback { .. } => true,
+            Role::User { .. } => true,
+            Role::Serve | Role::Openapi => false,
+        }
+    }
+}
+
 impl Arguments {
     /// Reads the command line. Help, the version and mistakes end the process here.
     fn read(service: &Service) -> Self {
@@ -89,8 +100,12 @@ pub(super) fn run(service: Service) -> Result<()> {
     let arguments = Arguments::read(&service);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Error::internal(format!("the runtime can't start: {cause}")))?;
+    let role = arguments.role.unwrap_or(Role::Serve);
+    if role.is_command() {
+        notes::to_stderr();
+    }
     let done = runtime.block_on(async {
-        match arguments.role.unwrap_or(Role::Serve) {
+        match role {
             Role::Serve => serve(service).await,
             Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
             Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::repository;
 
 /// How long a program may take for what should take a moment. Long, because a test machine may be busy; a hang still ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The quick start's executable.
 pub(crate) fn quickstart() -> &'static Path {
