@@ -8,6 +8,7 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
 use crate::store::db::Db;
+use crate::store::redis::Redis;
 
 /// What every handler may reach. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,21 +19,28 @@ struct Engines {
     config: ServiceConfig,
     clock: Clock,
     db: Option<Db>,
+    redis: Option<Redis>,
     mailer: Mailer,
     draining: AtomicBool,
 }
 
 impl Kernel {
-    /// Puts the engines together; mail is off. Services get theirs from `Service`.
+    /// Puts the engines together; mail is off, and there is no Redis. Services get theirs from `Service`.
     #[must_use]
     pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
-        Self::with_mailer(config, clock, db, Mailer::off())
+        Self::with_engines(config, clock, db, None, Mailer::off())
     }
 
     /// Puts the engines together.
     #[must_use]
-    pub fn with_mailer(config: ServiceConfig, clock: Clock, db: Option<Db>, mailer: Mailer) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db, mailer, draining: AtomicBool::new(false) }))
+    pub fn with_engines(
+        config: ServiceConfig,
+        clock: Clock,
+        db: Option<Db>,
+        redis: Option<Redis>,
+        mailer: Mailer,
+    ) -> Self {
+        Kernel(Arc::new(Engines { config, clock, db, redis, mailer, draining: AtomicBool::new(false) }))
     }
 
     /// The configuration.
@@ -56,6 +64,12 @@ impl Kernel {
             Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db")
         };
         self.0.db.clone().ok_or_else(missing)
+    }
+
+    /// Redis; none where `REDIS_URL` is not set. Whoever asks it needs an answer for when it is away.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        self.0.redis.as_ref()
     }
 
     /// Sends mail.

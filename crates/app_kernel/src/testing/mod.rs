@@ -3,11 +3,13 @@
 
 pub mod client;
 pub mod databases;
+pub mod redis;
 pub mod service;
 pub mod wire;
 
 pub use client::{Answer, Client};
 pub use databases::TestDatabase;
+pub use self::redis::TestRedis;
 pub use service::TestService;
 pub use wire::Wire;
 
