@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
-use crate::engine::mail::Mailer;
+use crate::engine::mail::{MailQueue, Mailer};
 use crate::store::db::Db;
 use crate::store::redis::Redis;
 
@@ -21,6 +21,7 @@ struct Engines {
     db: Option<Db>,
     redis: Option<Redis>,
     mailer: Mailer,
+    mail_queue: MailQueue,
     draining: AtomicBool,
 }
 
@@ -40,7 +41,8 @@ impl Kernel {
         redis: Option<Redis>,
         mailer: Mailer,
     ) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db, redis, mailer, draining: AtomicBool::new(false) }))
+        let (mail_queue, draining) = (MailQueue::new(mailer.clone()), AtomicBool::new(false));
+        Kernel(Arc::new(Engines { config, clock, db, redis, mailer, mail_queue, draining }))
     }
 
     /// The configuration.
@@ -76,6 +78,11 @@ impl Kernel {
     #[must_use]
     pub fn mailer(&self) -> &Mailer {
         &self.0.mailer
+    }
+
+    /// Sends mail beside the request.
+    pub(crate) fn mail_queue(&self) -> &MailQueue {
+        &self.0.mail_queue
     }
 
     /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.

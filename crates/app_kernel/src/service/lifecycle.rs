@@ -77,6 +77,8 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     }
     facts.push(mail_fact(kernel.mailer()));
     facts.push(redis_fact(kernel.redis()).await);
+    let mail_queue = kernel.mail_queue().clone();
+    tasks.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
     tasks.extend(schedule::task(&kernel)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));

@@ -7,9 +7,9 @@ pub mod redis;
 pub mod service;
 pub mod wire;
 
+pub use self::redis::TestRedis;
 pub use client::{Answer, Client};
 pub use databases::TestDatabase;
-pub use self::redis::TestRedis;
 pub use service::TestService;
 pub use wire::Wire;
 
