@@ -87,13 +87,12 @@ fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
 }
 
 fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
-    let config = kernel.config();
-    if auth_is_off(config).is_some() {
+    if auth_is_off(kernel.config()).is_some() {
         return Ok(Mounted::default());
     }
     let on_sign_up = workspaces::on_sign_up(kernel.clock().clone());
     let hooks = auth::Hooks { on_sign_up, on_leave: workspaces::on_leave() };
-    let (auth, worker) = auth::Auth::new(config, kernel.clock().clone(), kernel.db()?, kernel.mailer().clone(), hooks)?;
+    let (auth, worker) = auth::Auth::new(kernel, hooks)?;
     let routes = auth::routes(Arc::clone(&auth));
     let authenticate = workspaces::finding_workspaces(auth, kernel.db()?);
     let work: Task = Box::new(|stop| Box::pin(worker.run(stop)));
@@ -102,5 +101,5 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
 
 fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
-    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(), ..Mounted::default() } })
+    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(kernel), ..Mounted::default() } })
 }

@@ -17,6 +17,7 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
 use crate::kernel::Kernel;
+use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
 use crate::web::openapi::{self, Document};
 use crate::web::server::{self, Limits};
@@ -49,18 +50,19 @@ pub struct Running {
 
 /// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, mailer, entities, routes: add_routes } = service;
+    let Service { name, version, config, clock, mailer, redis, entities, routes: add_routes } = service;
     config.check()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
+    let redis = redis.map_or_else(|| Redis::from_config(&name, &config), |redis| Ok(Some(redis)))?;
     let features = features(&config);
     let mut facts = vec![database::fact(&config)?];
     let db = database::open(&name, &config, &clock, &features, &entities).await?;
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::with_mailer(config, clock, db, mailer);
+    let kernel = Kernel::with_engines(config, clock, db, redis, mailer);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
     let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
@@ -74,6 +76,9 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         facts.push(feature.fact);
     }
     facts.push(mail_fact(kernel.mailer()));
+    facts.push(redis_fact(kernel.redis()).await);
+    let mail_queue = kernel.mail_queue().clone();
+    tasks.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
     tasks.extend(schedule::task(&kernel)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
@@ -85,17 +90,25 @@ pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
     if mailer.is_on() { Fact::on("mail", mailer.describe()) } else { Fact::off("mail", mailer.describe()) }
 }
 
+/// Asks it once: whoever starts a service with a wrong address should hear it then.
+pub(super) async fn redis_fact(redis: Option<&Redis>) -> Fact {
+    let Some(redis) = redis else {
+        return Fact::off("redis", "REDIS_URL is not set; logins and mails are limited by each process for itself");
+    };
+    let place = redis.place();
+    match redis.ping().await {
+        Ok(()) => Fact::on("redis", format!("{place}, keys start with {}", redis.prefix())),
+        Err(_) => Fact::off("redis", format!("{place} of REDIS_URL does not answer; served without it until it does")),
+    }
+}
+
 pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
     let cors = if config.cors_origins.iter().any(|origin| origin == "*") {
         Fact::on("cors", "any origin, without credentials; CORS_ORIGINS narrows it")
     } else {
         Fact::on("cors", config.cors_origins.join(", "))
     };
-    let mut facts = vec![Fact::on("documents", "/docs, /openapi.json"), cors];
-    if config.redis_url.is_some() {
-        facts.push(Fact::off("redis", "REDIS_URL is set, but nothing uses it yet"));
-    }
-    facts
+    vec![Fact::on("documents", "/docs, /openapi.json"), cors]
 }
 
 /// What everybody should hear before the first request.

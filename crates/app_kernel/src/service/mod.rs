@@ -22,6 +22,7 @@ use crate::base::error::Result;
 use crate::engine::mail::Mailer;
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
+use crate::store::redis::Redis;
 
 pub use check::{Report, check};
 pub use facts::Fact;
@@ -47,6 +48,7 @@ pub struct Service {
     config: ServiceConfig,
     clock: Clock,
     mailer: Option<Mailer>,
+    redis: Option<Redis>,
     entities: Vec<&'static EntityDef>,
     routes: Vec<AddRoutes>,
 }
@@ -63,6 +65,7 @@ impl Service {
             config,
             clock: Clock::system(),
             mailer: None,
+            redis: None,
             entities: Vec::new(),
             routes: Vec::new(),
         }
@@ -160,6 +163,12 @@ impl Service {
     /// Another way to send mail than `SMTP_URL` says.
     pub fn mailer(mut self, mailer: Mailer) -> Self {
         self.mailer = Some(mailer);
+        self
+    }
+
+    /// Another Redis than `REDIS_URL` says.
+    pub fn redis(mut self, redis: Redis) -> Self {
+        self.redis = Some(redis);
         self
     }
 

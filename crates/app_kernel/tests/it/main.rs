@@ -12,6 +12,8 @@ mod example;
 mod journey;
 mod migrations;
 mod moves;
+#[cfg(target_os = "linux")]
+mod redis;
 mod service;
 mod startup;
 mod support;

@@ -4,6 +4,8 @@
 pub(crate) mod disk;
 pub(crate) mod open_transactions;
 pub(crate) mod program;
+#[cfg(target_os = "linux")]
+pub(crate) mod redis_server;
 pub(crate) mod repository;
 pub(crate) mod rust_source;
 pub(crate) mod s3_server;
