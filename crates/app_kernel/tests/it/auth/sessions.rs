@@ -96,8 +96,6 @@ async fn sessions_are_listed_and_ended_one_by_one_or_all(database: TestDatabase)
 
 /// How long after its end a session may be believed in another process.
 const BELIEVED: Duration = Duration::from_secs(2);
-/// When a test gives up that waits for all processes to know. Only one that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Promise: R-22, H4
 async fn whatever_ends_sessions_ends_them_in_all_processes(database: TestDatabase) {
@@ -157,7 +155,6 @@ async fn nobody_gets_in(processes: &[TestService; 3], ended: &[Tokens], times: u
                 break;
             }
             assert!(since < BELIEVED, "accepted {since:?} after the end: {answer:?}");
-            assert!(since < PATIENCE, "nobody tells the other processes");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

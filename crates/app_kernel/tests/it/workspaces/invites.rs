@@ -175,7 +175,7 @@ async fn an_invitation_comes_by_mail_and_says_nothing_that_somebody_typed() {
     let (_, rest) = mail.text.split_once("\nhttps://app.example.com/join?token=").expect("a link");
     let token = rest.lines().next().expect("a token");
     assert_eq!(told["token"], token);
-    let body = json!({ "email": "bob@example.com", "password": PASSWORD, "invite_token": token });
+    let body = json!({ "email": "bob@example.com", "password": PASSWORD, "name": "bob", "invite_token": token });
     service.anonymous().post("/auth/register", body).await.expect(201);
     assert_eq!(people(&ann.client, &id).await.len(), 2);
 }
