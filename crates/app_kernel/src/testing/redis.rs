@@ -92,8 +92,16 @@ impl TestRedis {
     /// # Panics
     /// Where the server does not answer.
     pub async fn contents(&self) -> Vec<(String, String)> {
-        let redis = self.patient();
-        redis.contents().await.unwrap_or_else(|error| panic!("reading the keys of a test: {error:?}"))
+        self.contents_below(&self.prefix()).await
+    }
+
+    /// All keys that start so, with what lies behind them, as text: those of another service on the same server.
+    ///
+    /// # Panics
+    /// Where the server does not answer.
+    pub async fn contents_below(&self, prefix: &str) -> Vec<(String, String)> {
+        let contents = self.patient().contents(prefix).await;
+        contents.unwrap_or_else(|error| panic!("reading the keys of a test: {error:?}"))
     }
 }
 

@@ -123,11 +123,11 @@ impl Redis {
         self.0.conclude(asked)
     }
 
-    /// All keys of this service with what lies behind them, as text; for tests.
+    /// All keys that start so, with what lies behind them, as text; for tests.
     #[cfg(feature = "testing")]
-    pub(crate) async fn contents(&self) -> Result<Vec<(String, String)>> {
+    pub(crate) async fn contents(&self, prefix: &str) -> Result<Vec<(String, String)>> {
         let mut found = Vec::new();
-        for key in self.keys().await? {
+        for key in self.keys(prefix).await? {
             let kind: String = self.run(command("TYPE").arg(&key)).await?;
             let (read, rest): (_, &[&str]) = match kind.as_str() {
                 "hash" => ("HGETALL", &[]),
@@ -146,18 +146,18 @@ impl Redis {
     /// Removes all keys of this service; for tests.
     #[cfg(feature = "testing")]
     pub(crate) async fn remove_all(&self) -> Result<()> {
-        for key in self.keys().await? {
+        for key in self.keys(self.prefix()).await? {
             self.run::<()>(command("DEL").arg(&key)).await?;
         }
         Ok(())
     }
 
     #[cfg(feature = "testing")]
-    async fn keys(&self) -> Result<Vec<String>> {
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
         let (mut cursor, mut keys) = (0, Vec::new());
         loop {
             let mut scan = command("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix())).arg("COUNT").arg(1000);
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1000);
             let (next, page): (u64, Vec<String>) = self.run(&scan).await?;
             keys.extend(page);
             if next == 0 {

@@ -3,12 +3,15 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
+use app_kernel::base::breaker::BreakerRule;
 use app_kernel::base::secret::Secret;
 use app_kernel::prelude::*;
 use app_kernel::service::log;
-use app_kernel::store::db::DbOptions;
-use app_kernel::testing::{Answer, Client, TestDatabase, on_every_database};
+use app_kernel::store::db::{Backend, DbOptions};
+use app_kernel::store::redis::{Redis, RedisOptions};
+use app_kernel::testing::{Answer, Client, TestDatabase, TestRedis, on_every_database};
 use serde_json::json;
 
 use super::second_factor::App;
@@ -19,6 +22,8 @@ on_every_database!(no_secret_is_in_a_log_an_answer_or_a_table);
 
 /// Set for the process that serves; the test's own process asks.
 const SERVES: &str = "APP_KERNEL_TEST_SERVES_CANARIES";
+/// Set for it too: the name of the service, which nobody else on the Redis has.
+const NAME: &str = "APP_KERNEL_TEST_NAME";
 const SECRET: &str = "canary-of-the-signing-key-0123456789";
 const FORMER_SECRET: &str = "canary-of-the-former-key-0123456789";
 const SMTP_PASSWORD: &str = "canary-of-the-mail-server";
@@ -33,10 +38,13 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
     let name = format!("auth::canaries::{backend}::no_secret_is_in_a_log_an_answer_or_a_table");
     let mut smtp = SmtpServer::start().await;
     let smtp_url = format!("smtp://app:{SMTP_PASSWORD}@{}", smtp.address());
+    let redis = TestRedis::shared();
+    let redis_url = redis.as_ref().map(|redis| redis.url().expose().to_owned()).unwrap_or_default();
     let mut server = Command::new(std::env::current_exe().expect("this test has a file"))
         .args(["--exact", &name, "--nocapture"])
         .envs([(SERVES, "1"), ("DATABASE_URL", &url), ("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", FORMER_SECRET)])
         .env("DATA_DIR", database.data_dir())
+        .envs([("REDIS_URL", redis_url.as_str()), (NAME, &app_kernel::base::id::new_id())])
         .envs([("PORT", "0"), ("LOG_LEVEL", "trace"), ("LOG_FORMAT", "json"), ("ALLOW_SELF_SIGNUP", "true")])
         .envs([("SMTP_URL", smtp_url.as_str()), ("MAIL_FROM", "no-reply@example.com")])
         .stdin(Stdio::piped())
@@ -66,8 +74,15 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
     assert!(requests >= 20, "only {requests} requests are in the log: {log}");
     let tables = tables(&database).await;
     assert!(tables.contains("$argon2id$"), "the tables were read: {tables}");
+    let (files, redis) = (readable_files(&database), redis_of(redis.as_ref(), &log).await);
     for (name, secret) in &canaries {
-        for (place, text) in [("the log", &log), ("standard error", &complaints), ("a table", &tables)] {
+        for (place, text) in [
+            ("the log or the table at start", &log),
+            ("standard error", &complaints),
+            ("a table", &tables),
+            ("a file that others read", &files),
+            ("Redis", &redis),
+        ] {
             let found = text.lines().find(|line| line.contains(secret));
             assert_eq!(found, None, "{name} is in {place}");
         }
@@ -82,7 +97,16 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
 async fn serve() {
     let config = ServiceConfig::from_env().expect("a configuration");
     let log = log::init(&config).expect("a log");
-    let running = auth_only(config).start().await.expect("a start").serve().await.expect("a port");
+    let url = config.redis_url.clone();
+    let report = app_kernel::service::check(&config).await;
+    println!("{}{:?}{:?}", report.table("canaries", false), report.warnings, report.problems);
+    let name = std::env::var(NAME).expect("the test names it");
+    let redis = url.map(|url| Redis::new(&url, &name, PATIENT).expect("an address"));
+    let service = redis.into_iter().fold(auth_only(config), |service, redis| {
+        println!("\nkeys in Redis start with {}", redis.prefix());
+        service.redis(redis)
+    });
+    let running = service.start().await.expect("a start").serve().await.expect("a port");
     println!("\nserving at http://{}", running.address());
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
         .await
@@ -122,6 +146,11 @@ async fn release(client: &Client, smtp: &mut SmtpServer) -> Vec<(&'static str, S
     };
     let who = json!({ "email": "ann@example.com", "password": password });
     said(client.post("/auth/register", &who).await.expect(201), &[&password]);
+    let documents =
+        client.get("/openapi.json").await.expect(200).text() + &client.get("/docs").await.expect(200).text();
+    for secret in [SECRET, FORMER_SECRET, SMTP_PASSWORD, DATABASE_PASSWORD] {
+        assert!(!documents.contains(secret), "the documents tell {secret}");
+    }
     said(client.post("/auth/register", &who).await.expect(409), &[&password]);
     let tokens = Tokens::of(&said(client.post("/auth/login", &who).await.expect(200), &[&password]));
     let ann = client.clone().with_token(&tokens.access);
@@ -176,6 +205,7 @@ async fn release(client: &Client, smtp: &mut SmtpServer) -> Vec<(&'static str, S
     canaries.push(("the mail server's password", SMTP_PASSWORD.to_owned()));
     canaries.extend(smtp.credentials().into_iter().map(|said| ("what the mail server was told", said)));
     release_by_mail(client, smtp, &mut canaries).await;
+    release_invitations(client, smtp, &mut canaries).await;
     release_second_factor(client, &mut canaries).await;
     canaries
 }
@@ -211,6 +241,35 @@ async fn release_by_mail(client: &Client, smtp: &mut SmtpServer, canaries: &mut 
     canaries.push(("a password that was set by mail", password));
 }
 
+/// Invitations: one that was told and mailed, one that was used, and one that was made up.
+async fn release_invitations(client: &Client, smtp: &mut SmtpServer, canaries: &mut Vec<(&'static str, String)>) {
+    let password = canaries.last().expect("the password that was set by mail").1.clone();
+    let owner = json!({ "email": "ann@example.com", "password": password });
+    let tokens = Tokens::of(&client.post("/auth/login", &owner).await.expect(200));
+    let ann = client.clone().with_token(&tokens.access);
+    let id = ann.post("/workspaces", json!({ "name": "Acme" })).await.expect(201).id();
+    let mut invite = async |who: &str| {
+        let told = ann.post(&format!("/workspaces/{id}/invite"), json!({ "email": who })).await.expect(201).json();
+        let token = told["token"].as_str().expect("a token").to_owned();
+        loop {
+            let text = smtp.next().await.data.replace("=\r\n", "").replace("=3D", "=");
+            if text.contains("/join?token=") {
+                assert!(text.contains(&token), "the token is mailed: {text}");
+                return token;
+            }
+        }
+    };
+    let (waiting, used) = (invite("cy@example.com").await, invite("bob@example.com").await);
+    let body = json!({ "email": "bob@example.com", "password": password, "invite_token": used });
+    client.post("/auth/register", body).await.expect(201);
+    let made_up = format!("canary-{}", app_kernel::base::secret::random_token());
+    ann.post(&format!("/workspaces/join/{made_up}"), json!({})).await.expect(404);
+    ann.post(&format!("/workspaces/join/{waiting}"), json!({})).await.expect(404);
+    let listed = ann.get(&format!("/workspaces/{id}/invites")).await.expect(200).text();
+    assert!(!listed.contains(&waiting), "{listed}");
+    canaries.splice(0..0, [("an invitation", waiting), ("a used invitation", used), ("a made-up invitation", made_up)]);
+}
+
 /// The secret of an app, recovery codes and a challenge.
 async fn release_second_factor(client: &Client, canaries: &mut Vec<(&'static str, String)>) {
     let password = canaries.last().expect("the password that was set by mail").1.clone();
@@ -242,30 +301,72 @@ fn with_password(url: &str) -> String {
     }
 }
 
-/// All that the kernel's tables hold, as text.
+/// As long as a busy machine may take.
+const PATIENT: RedisOptions = RedisOptions {
+    patience: Duration::from_secs(30),
+    breaker: BreakerRule { failures: 3, pause: Duration::from_secs(2) },
+};
+
+/// All that all tables hold, as text: those of the entities, their history, and whatever else there is.
 async fn tables(database: &TestDatabase) -> String {
     let db = Db::open(database.url(), &[], DbOptions::default()).await.expect("a database");
+    let names = match database.backend() {
+        Backend::Sqlite => "SELECT name AS table_name FROM sqlite_master WHERE type = 'table'",
+        Backend::Postgres => {
+            "SELECT table_name::text AS table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        }
+        Backend::MySql => {
+            "SELECT CAST(table_name AS CHAR) AS table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+        }
+    };
     let mut text = String::new();
-    for table in [
-        "kernel_users",
-        "kernel_users_history",
-        "kernel_sessions",
-        "kernel_mail_tokens",
-        "kernel_second_factors",
-        "kernel_recovery_codes",
-        "kernel_workspaces",
-        "kernel_workspaces_history",
-        "kernel_workspace_members",
-        "kernel_workspace_invites",
-        "kernel_changes",
-        "kernel_migrations",
-    ] {
+    let mut count = 0;
+    for name in db.query(names, ()).await.expect("names") {
+        let (_, table) = name.iter().next().expect("a name");
+        let table = table.as_str().expect("a text").to_owned();
+        count += 1;
         for row in db.query(format!("SELECT * FROM [{table}]"), ()).await.expect("rows") {
             text += &format!("{table}: {}\n", row.to_json());
         }
     }
     db.close().await;
+    assert!(count >= 10 && text.contains("kernel_users_history: "), "{count} tables: {text}");
     text
+}
+
+/// What others on the machine can read of the service's files: the text of those that all may read. Those with data in them never may.
+fn readable_files(database: &TestDatabase) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut folders = vec![database.data_dir()];
+    if database.backend() == Backend::Sqlite {
+        folders.extend(database.data_dir().parent().map(std::path::Path::to_path_buf));
+    }
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, about) = (entry.path(), entry.metadata().expect("it is there"));
+            let others_read = about.permissions().mode() & 0o007 != 0;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let has_data = name.starts_with("app.db") || name.ends_with(".backup") || name.ends_with(".eml");
+            assert!(!(has_data && others_read), "{} is readable by everybody", path.display());
+            if about.is_dir() && others_read {
+                folders.push(path);
+            } else if about.is_file() && others_read {
+                text += &String::from_utf8_lossy(&std::fs::read(&path).expect("a file"));
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+/// All that the service has in Redis, as text.
+async fn redis_of(redis: Option<&TestRedis>, log: &str) -> String {
+    let Some(redis) = redis else { return String::new() };
+    let prefix = log.lines().find_map(|line| line.strip_prefix("keys in Redis start with ")).expect("it was said");
+    let contents = redis.contents_below(prefix).await;
+    assert!(contents.len() >= 4, "limits are in Redis: {contents:?}");
+    contents.into_iter().map(|(key, value)| format!("{key} {value}\n")).collect()
 }
 
 /// Promise: R-32

@@ -19,6 +19,16 @@ pub(crate) fn scale(times: usize) -> usize {
     ((times as f64 * factor.unwrap_or(1.0)) as usize).max(1)
 }
 
+/// How many times something happens whose small form is less than a twenty-fifth: so many in an ordinary run, the whole figure at `CHAOS_SCALE=25`.
+pub(crate) fn figure(small: usize, full: usize) -> usize {
+    if is_full() { scale(full) / 25 } else { small }
+}
+
+/// Whether the run is a long one, in which figures are the full ones.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("CHAOS_SCALE").is_some()
+}
+
 /// The seed of a test with chance in it: `CHAOS_SEED`; else the same in each small run, and a new one in each that `CHAOS_SCALE` makes long.
 pub(crate) fn seed() -> u64 {
     match (std::env::var("CHAOS_SEED"), std::env::var("CHAOS_SCALE")) {

@@ -38,6 +38,16 @@ pub(crate) struct Driver {
     statement_timeout: Duration,
 }
 
+/// Makes the file of a new database, for its owner only: it has everybody's addresses and hashes. SQLite gives the files beside it the same mode.
+/// One that is there keeps what its owner gave it; whether one can be made at all, SQLite says better.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.open(path);
+}
+
 impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
         let path = url.sqlite_file()?;
@@ -53,6 +63,7 @@ impl Driver {
                 )
             })?;
         }
+        make_private(&path);
         let (writes, write_queue) = flume::bounded(QUEUE);
         let (reads, read_queue) = flume::bounded(QUEUE);
         let mut threads = Vec::new();
