@@ -47,6 +47,8 @@ pub struct Service {
     clock: Clock,
     mailer: Option<Mailer>,
     entities: Vec<&'static EntityDef>,
+    /// The scopes that people may give to API keys; none where there are no routes for keys.
+    api_key_scopes: Option<Vec<String>>,
     routes: Vec<AddRoutes>,
 }
 
@@ -63,6 +65,7 @@ impl Service {
             clock: Clock::system(),
             mailer: None,
             entities: Vec::new(),
+            api_key_scopes: None,
             routes: Vec::new(),
         }
     }
@@ -148,6 +151,15 @@ impl Service {
             + 'static,
     {
         self.add(move |api, _| api.layer(layer))
+    }
+
+    /// Adds the routes by which people make, list, rotate and revoke API keys: `/api-keys` for their own, `/workspaces/{id}/api-keys` for those of
+    /// a workspace. They may give these scopes and what these cover: `.api_keys(["deployments:*"])`, or `["*"]` for any.
+    ///
+    /// Keys are known without it, too: [`create_api_key`](crate::feature::api_keys::create_api_key) makes them in code.
+    pub fn api_keys<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.api_key_scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Another source of the time, for tests.

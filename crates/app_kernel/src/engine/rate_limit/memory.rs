@@ -64,7 +64,12 @@ impl Limiter {
 
     /// Takes one, or says how long to wait.
     pub(crate) fn take(&self, key: &impl Hash) -> Result<(), Wait> {
-        self.visit(key, |arrival, now, quota| {
+        self.take_of(key, self.quota)
+    }
+
+    /// The same for a key that has a quota of its own.
+    pub(crate) fn take_of(&self, key: &impl Hash, quota: Quota) -> Result<(), Wait> {
+        self.visit(key, |arrival, now, _| {
             allowed(arrival, now, quota)?;
             Ok(Some(arrival + quota.interval_micros()))
         })
@@ -167,6 +172,16 @@ mod tests {
             assert_eq!(limiter.take(&"ann"), Ok(()));
         }
         assert!(limiter.take(&"ann").is_err(), "quiet time is not saved up beyond the burst");
+    }
+
+    #[test]
+    fn a_key_may_have_a_quota_of_its_own() {
+        let (limiter, clock) = limiter(THREE_A_MINUTE);
+        let one_an_hour = Quota { burst: 1, period: Duration::from_secs(3600) };
+        assert_eq!(limiter.take_of(&"ann", one_an_hour), Ok(()));
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(limiter.take_of(&"ann", one_an_hour), Err(Wait(Duration::from_secs(3000))));
+        assert_eq!(limiter.take(&"bob"), Ok(()));
     }
 
     #[test]
