@@ -9,7 +9,7 @@ pub use serde::{self, Deserialize, Serialize};
 pub use crate::base::clock::Timestamp;
 pub use crate::base::config::ServiceConfig;
 pub use crate::base::error::{Error, ErrorKind, OrInternal, OrNotFound, Result};
-pub use crate::feature::api_keys::{Auth, RequireScope, create_api_key};
+pub use crate::feature::api_keys::{Auth, AuthKind, RequireScope, create_api_key};
 pub use crate::feature::auth::{AdminUser, CurrentUser, OptionalUser};
 pub use crate::feature::workspaces::{WorkspaceAdmin, WorkspaceDb, WorkspaceMember, WorkspaceOwner};
 pub use crate::kernel::Kernel;

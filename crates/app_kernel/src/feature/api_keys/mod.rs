@@ -11,6 +11,7 @@
 //!   of the kernel) answers it 403: a key changes no password, ends no session and makes no key.
 //! - A key is read with each request, so a revoked one is over at once, in every process. Rotation makes a new key and lets the old one
 //!   live for an overlap of at most a week.
+//! - Where a key has a limit, each process counts for itself; beyond it, the key is answered 429 wherever somebody is asked for.
 //! - A request carries one proof. Two are 401, whichever they are.
 
 mod authenticate;

@@ -25,7 +25,7 @@ use crate::web::reply::{Created, NoContent};
 
 /// What the routes know.
 #[derive(Clone, FromRef)]
-struct Counter {
+struct KeyRoutes {
     kernel: Kernel,
     offered: Offered,
 }
@@ -63,7 +63,7 @@ pub(crate) fn routes(kernel: Kernel, offered: Offered) -> ApiRouter<Kernel> {
             "/workspaces/{id}/api-keys/{key_id}/rotate",
             post_with(rotate_ours, guarded("Rotate an API key of a workspace", ROTATE)),
         )
-        .with_state(Counter { kernel, offered })
+        .with_state(KeyRoutes { kernel, offered })
 }
 
 const ROTATE: &str = "Answers a new key with the same name, scopes, limit and length of life; the old one lives on for `overlap_hours`. \
