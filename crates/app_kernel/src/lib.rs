@@ -10,7 +10,7 @@
 //! | [`engine`] | mechanisms with several forms: mail, limits |
 //! | [`kernel`] | one cheap handle to the engines; the axum state |
 //! | [`web`] | the accept loop, what happens to every request, extractors, the only way from error to response |
-//! | [`feature`] | what services get for free: auth, workspaces, health |
+//! | [`feature`] | what services get for free: auth, workspaces, API keys, health |
 //! | [`service`] | builder, roles, life cycle |
 //! | `testing` | a real server and a fresh database for each test (Cargo feature `testing`) |
 #![forbid(unsafe_code)]

@@ -12,6 +12,7 @@ struct Facts {
     user_id: Option<String>,
     workspace_id: Option<String>,
     session_id: Option<String>,
+    api_key_id: Option<String>,
     request_id: Option<String>,
 }
 
@@ -61,6 +62,13 @@ impl Caller {
         Caller(Arc::new(Facts { kind: CallerKind::User, user_id: Some(id.into()), ..Facts::default() }))
     }
 
+    /// An API key, with the rights of this user or fewer.
+    #[must_use]
+    pub fn api_key(id: impl Into<String>, user_id: impl Into<String>) -> Self {
+        let (api_key_id, user_id) = (Some(id.into()), Some(user_id.into()));
+        Caller(Arc::new(Facts { kind: CallerKind::ApiKey, user_id, api_key_id, ..Facts::default() }))
+    }
+
     fn of(kind: CallerKind) -> Self {
         Caller(Arc::new(Facts { kind, ..Facts::default() }))
     }
@@ -94,7 +102,7 @@ impl Caller {
         self.0.kind
     }
 
-    /// The user, where there is one.
+    /// The user, where there is one. For an API key, whose it is.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         self.0.user_id.as_deref()
@@ -110,6 +118,12 @@ impl Caller {
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
         self.0.session_id.as_deref()
+    }
+
+    /// The API key, where the caller is one.
+    #[must_use]
+    pub fn api_key_id(&self) -> Option<&str> {
+        self.0.api_key_id.as_deref()
     }
 
     /// The request, where there is one.

@@ -56,6 +56,25 @@ pub fn random_token() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The digits of base62, by their value.
+pub(crate) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// So many random letters and digits, each of them worth 5.95 bits.
+///
+/// # Panics
+/// Where the operating system has no randomness to give; going on would be worse.
+#[must_use]
+pub fn random_base62(length: usize) -> String {
+    let (mut text, mut bytes) = (String::with_capacity(length), [0; 64]);
+    while text.len() < length {
+        fill_random(&mut bytes);
+        // 248 is four times 62; the bytes above it would favour the first digits.
+        let fair = bytes.iter().filter(|byte| **byte < 248).take(length - text.len());
+        text.extend(fair.map(|byte| char::from(BASE62[usize::from(byte % 62)])));
+    }
+    text
+}
+
 /// Fills `bytes` from the operating system's source of randomness.
 ///
 /// # Panics
@@ -100,6 +119,17 @@ mod tests {
     fn a_token_hash_is_sha_256_in_hex() {
         // FIPS 180-2, appendix B.1
         assert_eq!(token_hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn base62_is_as_long_as_asked_and_favours_no_digit() {
+        let text = random_base62(62_000);
+        assert_eq!(text.len(), 62_000);
+        for digit in BASE62 {
+            let count = text.bytes().filter(|byte| byte == digit).count();
+            // 1,000 are expected; ten standard deviations are 314.
+            assert!((686..=1314).contains(&count), "{} came {count} times", char::from(*digit));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
-use crate::feature::{auth, health, workspaces};
+use crate::feature::{api_keys, auth, health, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -71,6 +71,15 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
             mount: mount_workspaces,
         },
+        Feature {
+            fact: needs_auth(
+                "api keys",
+                "sk_live_… as Bearer or X-API-Key; `.api_keys([..])` adds /api-keys".to_owned(),
+            ),
+            entities: if auth_is_off(config).is_none() { api_keys::entities() } else { Vec::new() },
+            // What knows a key is part of what knows people.
+            mount: |_| Ok(Mounted::default()),
+        },
     ]
 }
 
@@ -91,12 +100,33 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
         return Ok(Mounted::default());
     }
     let on_sign_up = workspaces::on_sign_up(kernel.clock().clone());
-    let hooks = auth::Hooks { on_sign_up, on_leave: workspaces::on_leave() };
+    let hooks = auth::Hooks { on_sign_up, on_leave: on_leave() };
     let (auth, worker) = auth::Auth::new(kernel, hooks)?;
     let routes = auth::routes(Arc::clone(&auth));
-    let authenticate = workspaces::finding_workspaces(auth, kernel.db()?);
-    let work: Task = Box::new(|stop| Box::pin(worker.run(stop)));
-    Ok(Mounted { routes, authenticate: Some(authenticate), tasks: vec![work], ..Mounted::default() })
+    let (keys, uses) = api_keys::ApiKeys::new(auth, kernel)?;
+    let authenticate = workspaces::finding_workspaces(keys, kernel.db()?);
+    let tasks: Vec<Task> = vec![Box::new(|stop| Box::pin(worker.run(stop))), Box::new(|stop| Box::pin(uses.run(stop)))];
+    Ok(Mounted { routes, authenticate: Some(authenticate), tasks, ..Mounted::default() })
+}
+
+/// What goes with somebody who deletes their account, beside what signs them in.
+fn on_leave() -> auth::OnLeave {
+    let leave_workspaces = workspaces::on_leave();
+    Arc::new(move |tx, user_id| {
+        let left = leave_workspaces(tx.clone(), user_id.clone());
+        Box::pin(async move {
+            api_keys::revoke_all_of(&tx, &user_id).await?;
+            left.await
+        })
+    })
+}
+
+/// The routes for API keys, where the service wants them and there are people to make some.
+pub(super) fn key_routes(kernel: &Kernel, offered: Option<api_keys::Offered>) -> ApiRouter<Kernel> {
+    match offered {
+        Some(offered) if auth_is_off(kernel.config()).is_none() => api_keys::routes(kernel.clone(), offered),
+        _ => ApiRouter::new(),
+    }
 }
 
 fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {

@@ -10,12 +10,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::facts::Fact;
-use super::features::{Mounted, features};
+use super::features::{Mounted, features, key_routes};
 use super::tasks::{Task, Tasks};
 use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
+use crate::feature::api_keys::Offered;
 use crate::kernel::Kernel;
 use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
@@ -50,12 +51,13 @@ pub struct Running {
 
 /// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, mailer, redis, entities, routes: add_routes } = service;
+    let Service { name, version, config, clock, mailer, redis, entities, api_key_scopes, routes: add_routes } = service;
     config.check()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
     let redis = redis.map_or_else(|| Redis::from_config(&name, &config), |redis| Ok(Some(redis)))?;
+    let offered = api_key_scopes.map(Offered::new).transpose()?;
     let features = features(&config);
     let mut facts = vec![database::fact(&config)?];
     let db = database::open(&name, &config, &clock, &features, &entities).await?;
@@ -75,6 +77,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         tasks.extend(work);
         facts.push(feature.fact);
     }
+    routes = openapi::without_conflicts(|| key_routes(&kernel, offered).merge(routes))?;
     facts.push(mail_fact(kernel.mailer()));
     facts.push(redis_fact(kernel.redis()).await);
     let mail_queue = kernel.mail_queue().clone();

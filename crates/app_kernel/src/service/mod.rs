@@ -50,6 +50,8 @@ pub struct Service {
     mailer: Option<Mailer>,
     redis: Option<Redis>,
     entities: Vec<&'static EntityDef>,
+    /// The scopes that people may give to API keys; none where there are no routes for keys.
+    api_key_scopes: Option<Vec<String>>,
     routes: Vec<AddRoutes>,
 }
 
@@ -67,6 +69,7 @@ impl Service {
             mailer: None,
             redis: None,
             entities: Vec::new(),
+            api_key_scopes: None,
             routes: Vec::new(),
         }
     }
@@ -152,6 +155,15 @@ impl Service {
             + 'static,
     {
         self.add(move |api, _| api.layer(layer))
+    }
+
+    /// Adds the routes by which people make, list, rotate and revoke API keys: `/api-keys` for their own, `/workspaces/{id}/api-keys` for those of
+    /// a workspace. They may give these scopes and what these cover: `.api_keys(["deployments:*"])`, or `["*"]` for any.
+    ///
+    /// Keys are known without it, too: [`create_api_key`](crate::feature::api_keys::create_api_key) makes them in code.
+    pub fn api_keys<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.api_key_scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Another source of the time, for tests.

@@ -50,9 +50,18 @@ impl Client {
     /// # Panics
     /// Where the name or value can't be a header.
     #[must_use]
-    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+    pub fn with_header(self, name: &str, value: &str) -> Self {
+        self.with_bytes(name, value.as_bytes())
+    }
+
+    /// The same, with a header that need not be text.
+    ///
+    /// # Panics
+    /// Where the name or value can't be a header.
+    #[must_use]
+    pub fn with_bytes(mut self, name: &str, value: &[u8]) -> Self {
         let name: HeaderName = name.parse().expect("a header's name");
-        self.headers.insert(name, HeaderValue::from_str(value).expect("a header's value"));
+        self.headers.insert(name, HeaderValue::from_bytes(value).expect("a header's value"));
         self
     }
 

@@ -38,6 +38,9 @@ pub(crate) use super::middleware::request_log::note_workspace;
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived(pub Instant);
 
+/// What is in the paths of routes that answer API keys.
+const API_KEYS: &str = "/api-keys";
+
 /// What the configuration says about requests, in the form that costs least per request.
 #[derive(Debug, Clone)]
 pub struct EdgeRules {
@@ -73,7 +76,7 @@ impl EdgeRules {
         let is_below = |base: &String| {
             path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.secret_paths.iter().any(is_below)
+        self.secret_paths.iter().any(is_below) || path.contains(API_KEYS)
     }
 }
 

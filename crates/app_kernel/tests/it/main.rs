@@ -1,6 +1,8 @@
 //! All integration tests, in one binary: one link, and one list of what there is.
 #![forbid(unsafe_code)]
 
+mod access;
+mod api_keys;
 mod architecture;
 mod auth;
 mod backup;

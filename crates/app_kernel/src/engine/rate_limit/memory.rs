@@ -30,7 +30,12 @@ impl Limiter {
 
     /// Takes one, or says how long to wait.
     pub(crate) fn take(&self, key: &impl Hash) -> Result<(), Wait> {
-        self.visit(key, |arrival, now, quota| {
+        self.take_of(key, self.quota)
+    }
+
+    /// The same for a key that has a quota of its own.
+    pub(crate) fn take_of(&self, key: &impl Hash, quota: Quota) -> Result<(), Wait> {
+        self.visit(key, |arrival, now, _| {
             quota.allows(arrival, now)?;
             Ok(Some(arrival + quota.interval_micros()))
         })
@@ -43,8 +48,13 @@ impl Limiter {
 
     /// Counts what has happened already, allowed or not; never beyond what an empty budget owes.
     pub(crate) fn count(&self, key: &impl Hash) {
+        self.count_of(key, self.quota);
+    }
+
+    /// The same for a key that has a quota of its own.
+    pub(crate) fn count_of(&self, key: &impl Hash, quota: Quota) {
         let counted =
-            self.visit(key, |arrival, now, quota| Ok(Some((arrival + quota.interval_micros()).min(quota.most(now)))));
+            self.visit(key, |arrival, now, _| Ok(Some((arrival + quota.interval_micros()).min(quota.most(now)))));
         debug_assert_eq!(counted, Ok(()));
     }
 

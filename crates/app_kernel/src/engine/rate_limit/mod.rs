@@ -16,7 +16,10 @@ use crate::store::redis::Redis;
 
 /// Counts by key.
 #[derive(Debug)]
-pub(crate) struct Limiter(Form);
+pub(crate) struct Limiter {
+    quota: Quota,
+    form: Form,
+}
 
 #[derive(Debug)]
 enum Form {
@@ -28,30 +31,34 @@ impl Limiter {
     /// The name tells limits apart that have the same keys: `login.account`.
     pub(crate) fn new(name: &'static str, quota: Quota, clock: &Clock, redis: Option<&Redis>) -> Self {
         let here = memory::Limiter::new(quota, clock.clone());
-        Limiter(match redis {
+        let form = match redis {
             None => Form::Memory(here),
-            Some(redis) => {
-                Form::Redis { shared: self::redis::Limiter::new(name, quota, clock.clone(), redis.clone()), here }
-            }
-        })
+            Some(redis) => Form::Redis { shared: self::redis::Limiter::new(name, clock.clone(), redis.clone()), here },
+        };
+        Limiter { quota, form }
     }
 
     /// Takes one, or says how long to wait.
     pub(crate) async fn take(&self, key: &str) -> Result<(), Wait> {
-        match &self.0 {
-            Form::Memory(here) => here.take(&key),
-            Form::Redis { shared, here } => match shared.take(key).await {
-                Ok(taken) => taken.inspect(|()| here.count(&key)),
-                Err(_away) => here.take(&key),
+        self.take_of(key, self.quota).await
+    }
+
+    /// The same for a key that has a quota of its own.
+    pub(crate) async fn take_of(&self, key: &str, quota: Quota) -> Result<(), Wait> {
+        match &self.form {
+            Form::Memory(here) => here.take_of(&key, quota),
+            Form::Redis { shared, here } => match shared.take(key, quota).await {
+                Ok(taken) => taken.inspect(|()| here.count_of(&key, quota)),
+                Err(_away) => here.take_of(&key, quota),
             },
         }
     }
 
     /// Whether one could be taken now. Takes nothing.
     pub(crate) async fn check(&self, key: &str) -> Result<(), Wait> {
-        match &self.0 {
+        match &self.form {
             Form::Memory(here) => here.check(&key),
-            Form::Redis { shared, here } => match shared.check(key).await {
+            Form::Redis { shared, here } => match shared.check(key, self.quota).await {
                 Ok(checked) => checked,
                 Err(_away) => here.check(&key),
             },
@@ -60,21 +67,21 @@ impl Limiter {
 
     /// Counts what has happened already, allowed or not; never beyond what an empty budget owes.
     pub(crate) async fn count(&self, key: &str) {
-        match &self.0 {
+        match &self.form {
             Form::Memory(here) => here.count(&key),
             Form::Redis { shared, here } => {
                 here.count(&key);
                 // Redis away is told where it was noticed; it is counted here.
-                let _away = shared.count(key).await;
+                let _away = shared.count(key, self.quota).await;
             }
         }
     }
 
     /// Whether the key has its whole budget: nothing happened lately.
     pub(crate) async fn is_fresh(&self, key: &str) -> bool {
-        match &self.0 {
+        match &self.form {
             Form::Memory(here) => here.is_fresh(&key),
-            Form::Redis { shared, here } => match shared.is_fresh(key).await {
+            Form::Redis { shared, here } => match shared.is_fresh(key, self.quota).await {
                 Ok(is_fresh) => is_fresh,
                 Err(_away) => here.is_fresh(&key),
             },

@@ -40,38 +40,37 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 #[derive(Debug)]
 pub(super) struct Limiter {
     name: &'static str,
-    quota: Quota,
     clock: Clock,
     redis: Redis,
 }
 
 impl Limiter {
-    pub(super) fn new(name: &'static str, quota: Quota, clock: Clock, redis: Redis) -> Self {
-        Limiter { name, quota, clock, redis }
+    pub(super) fn new(name: &'static str, clock: Clock, redis: Redis) -> Self {
+        Limiter { name, clock, redis }
     }
 
-    pub(super) async fn take(&self, key: &str) -> Result<Result<(), Wait>> {
-        self.ask("take", key).await
+    pub(super) async fn take(&self, key: &str, quota: Quota) -> Result<Result<(), Wait>> {
+        self.ask("take", key, quota).await
     }
 
-    pub(super) async fn check(&self, key: &str) -> Result<Result<(), Wait>> {
-        self.ask("check", key).await
+    pub(super) async fn check(&self, key: &str, quota: Quota) -> Result<Result<(), Wait>> {
+        self.ask("check", key, quota).await
     }
 
-    pub(super) async fn count(&self, key: &str) -> Result<()> {
-        self.ask("count", key).await.map(drop)
+    pub(super) async fn count(&self, key: &str, quota: Quota) -> Result<()> {
+        self.ask("count", key, quota).await.map(drop)
     }
 
-    pub(super) async fn is_fresh(&self, key: &str) -> Result<bool> {
-        self.ask("fresh", key).await.map(|waits| waits.is_ok())
+    pub(super) async fn is_fresh(&self, key: &str, quota: Quota) -> Result<bool> {
+        self.ask("fresh", key, quota).await.map(|waits| waits.is_ok())
     }
 
-    async fn ask(&self, verb: &str, key: &str) -> Result<Result<(), Wait>> {
+    async fn ask(&self, verb: &str, key: &str, quota: Quota) -> Result<Result<(), Wait>> {
         // A key may be somebody's address, which is nobody's business there.
         let key = self.redis.key(&format!("limit:{}:{}", self.name, &token_hash(key)[..32]));
         // The server's own clock, so that those of the processes don't matter. Tests move theirs.
         let now = if self.clock.is_system() { -1 } else { self.clock.now().as_microsecond() };
-        let numbers = [self.quota.interval_micros(), self.quota.tolerance_micros(), now];
+        let numbers = [quota.interval_micros(), quota.tolerance_micros(), now];
         let micros: i64 = self.redis.script(&SCRIPT, &[key], (verb, &numbers[..])).await?;
         Ok(match micros {
             ..=0 => Ok(()),

@@ -59,6 +59,19 @@ async fn a_burst_passes_and_then_one_for_each_interval() {
 }
 
 #[tokio::test]
+async fn a_key_may_have_a_quota_of_its_own() {
+    in_each_form(async |place| {
+        let limiter = place.limiter("own");
+        let one_an_hour = Quota { burst: 1, period: Duration::from_secs(3600) };
+        assert_eq!(limiter.take_of("ann", one_an_hour).await, Ok(()));
+        place.clock.advance(Duration::from_secs(600));
+        assert_eq!(limiter.take_of("ann", one_an_hour).await, Err(Wait(Duration::from_secs(3000))));
+        assert_eq!(limiter.take("bob").await, Ok(()));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_refused_does_not_prolong_the_wait() {
     in_each_form(async |place| {
         let limiter = place.limiter("refused");

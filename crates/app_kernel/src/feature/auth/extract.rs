@@ -33,6 +33,7 @@ pub struct UserIdentity {
     pub workspace_id: Option<String>,
     /// Whether their session began with a second factor. What insists on one, such as a workspace, asks this.
     pub has_second_factor: bool,
+    /// Empty where no session says who they are.
     #[serde(skip)]
     pub(crate) session_id: String,
 }
@@ -53,12 +54,12 @@ pub(crate) enum Rejection {
     Expired,
     /// Its session was ended, or its user is gone or not active any more.
     SessionEnded,
-    /// It could not be checked, because the database did not answer.
-    NotChecked(Arc<Error>),
+    /// For a reason of its own: the database did not answer, or it is no proof of a user.
+    Because(Arc<Error>),
 }
 
 impl Rejection {
-    pub(super) fn to_error(&self) -> Error {
+    pub(crate) fn to_error(&self) -> Error {
         match self {
             Rejection::Invalid => {
                 Error::unauthenticated("the access token is not valid; log in").code("unauthenticated")
@@ -70,12 +71,19 @@ impl Rejection {
             Rejection::SessionEnded => {
                 Error::unauthenticated("this session has ended; log in again").code("session_ended")
             }
-            Rejection::NotChecked(cause) => {
+            Rejection::Because(cause) => {
                 let error = Error::new(cause.kind(), cause.message().to_owned()).code(cause.error_code().to_owned());
                 let error = error.status(cause.http_status()).cause(Arc::clone(cause));
                 cause.retry_after().into_iter().fold(error, Error::retry_after_secs)
             }
         }
+    }
+}
+
+impl Identity {
+    /// Whoever asks for a user is refused with this.
+    pub(crate) fn refused(because: Error) -> Self {
+        Identity::Rejected(Rejection::Because(Arc::new(because)))
     }
 }
 

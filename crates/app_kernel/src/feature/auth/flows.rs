@@ -324,11 +324,26 @@ impl Auth {
         }
         let ticket = self.identities.ticket();
         let found = store::session_and_user(&self.db, &token.session_id, &token.user_id).await;
-        let found = found.map_err(|error| Rejection::NotChecked(Arc::new(error)))?;
+        let found = found.map_err(|error| Rejection::Because(Arc::new(error)))?;
         let alive = found.filter(|(session, user)| user.is_active && session.is_alive_for(user));
         let (session, user) = alive.ok_or(Rejection::SessionEnded)?;
-        let identity = Arc::new(identity(user, &session));
+        let identity = Arc::new(identity(user, Some(&session)));
         self.identities.put(ticket, &token.session_id, Arc::clone(&identity));
+        Ok(identity)
+    }
+
+    /// Somebody whom something else than a session stands for, if they may sign in. Believed as long as who is signed in.
+    pub(crate) async fn identity_of(&self, user_id: &str) -> Result<Option<Arc<UserIdentity>>> {
+        // Ids of users and of sessions are made alike, so none is one of the other kind.
+        if let Some(identity) = self.identities.get(user_id) {
+            return Ok(Some(identity));
+        }
+        let ticket = self.identities.ticket();
+        let user = self.db.get::<User>(user_id).await?.filter(|user| user.is_active);
+        let identity = user.map(|user| Arc::new(identity(user, None)));
+        if let Some(identity) = &identity {
+            self.identities.put(ticket, user_id, Arc::clone(identity));
+        }
         Ok(identity)
     }
 }
@@ -413,7 +428,7 @@ async fn save_password(
     store::carry_over(&tx, &kept_session, user.session_epoch, now).await
 }
 
-fn identity(user: Saved<User>, session: &Saved<Session>) -> UserIdentity {
+fn identity(user: Saved<User>, session: Option<&Saved<Session>>) -> UserIdentity {
     let Saved { id, entity: user, .. } = user;
     UserIdentity {
         id,
@@ -422,8 +437,8 @@ fn identity(user: Saved<User>, session: &Saved<Session>) -> UserIdentity {
         role: user.role,
         is_active: user.is_active,
         workspace_id: user.personal_workspace_id,
-        has_second_factor: session.second_factor_at.is_some(),
-        session_id: session.id.clone(),
+        has_second_factor: session.is_some_and(|session| session.second_factor_at.is_some()),
+        session_id: session.map(|session| session.id.clone()).unwrap_or_default(),
     }
 }
 
@@ -451,7 +466,7 @@ impl Authenticate for Auth {
 }
 
 /// The token of `Authorization: Bearer …`. What is no text is a token too: a bad one.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| std::str::from_utf8(token).unwrap_or_default().trim())

@@ -45,7 +45,8 @@ use crate::store::db::entity::EntityDef;
 
 pub(crate) use self::accounts::{NewAccount, create, demote, drop_second_factor, promote, set_active};
 pub use self::extract::{AdminUser, CurrentUser, OptionalUser, UserIdentity};
-pub(crate) use self::extract::{FindWorkspace, SignedIn, WorkspaceFinder};
+pub(crate) use self::extract::{FindWorkspace, Identity, SignedIn, WorkspaceFinder};
+pub(crate) use self::flows::bearer;
 pub(crate) use self::model::EmailAddress;
 pub use self::model::Role;
 pub(crate) use self::routes::routes;

@@ -59,7 +59,7 @@ impl WorkspaceMember {
     }
 
     /// The database on behalf of the member, for the kernel's own tables.
-    pub(super) fn kernel_db(&self) -> &Db {
+    pub(crate) fn kernel_db(&self) -> &Db {
         &self.db
     }
 
@@ -173,7 +173,7 @@ where
 }
 
 /// [`WorkspaceMember`] for the kernel's own routes, whose path always names the workspace.
-pub(super) struct Here(pub(super) WorkspaceMember);
+pub(crate) struct Here(pub(crate) WorkspaceMember);
 
 impl Deref for Here {
     type Target = WorkspaceMember;
@@ -183,11 +183,15 @@ impl Deref for Here {
     }
 }
 
-impl FromRequestParts<Kernel> for Here {
+impl<S> FromRequestParts<S> for Here
+where
+    Kernel: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, kernel: &Kernel) -> Result<Self> {
-        WorkspaceMember::of(parts, kernel).await.map(Here)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        WorkspaceMember::of(parts, &Kernel::from_ref(state)).await.map(Here)
     }
 }
 
@@ -196,7 +200,7 @@ fn needs_an_owner() -> Error {
 }
 
 /// A token, and the ways to name a workspace where the path does not.
-fn describe_member(ctx: &mut GenContext, operation: &mut Operation) {
+pub(crate) fn describe_member(ctx: &mut GenContext, operation: &mut Operation) {
     Query::<Named>::operation_input(ctx, operation);
     openapi::add_header_parameter(
         operation,

@@ -22,11 +22,13 @@ mod resolve;
 mod routes;
 mod store;
 
+pub(crate) use self::extract::{Here, describe_member};
 pub use self::extract::{WorkspaceAdmin, WorkspaceDb, WorkspaceMember, WorkspaceOwner};
 pub(crate) use self::flows::on_sign_up;
 pub(crate) use self::leaving::on_leave;
 pub use self::model::MemberRole;
-pub(crate) use self::resolve::finding_workspaces;
+pub(crate) use self::model::needs_an_admin;
+pub(crate) use self::resolve::{belonging, finding_workspaces, named};
 pub(crate) use self::routes::routes;
-pub(crate) use self::store::entities;
 pub use self::store::{Invite, Member, Workspace};
+pub(crate) use self::store::{entities, membership};

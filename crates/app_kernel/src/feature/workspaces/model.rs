@@ -70,7 +70,7 @@ impl MemberRole {
 }
 
 /// What a member hears who is neither owner nor admin.
-pub(super) fn needs_an_admin() -> Error {
+pub(crate) fn needs_an_admin() -> Error {
     Error::forbidden("only owners and admins of the workspace may do this")
 }
 

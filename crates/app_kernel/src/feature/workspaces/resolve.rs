@@ -65,7 +65,7 @@ impl FindWorkspace for Finder {
             return None;
         }
         Some(Box::pin(async move {
-            let Some(id) = named(parts).await? else { return Ok(None) };
+            let Some(id) = named_at_all(parts).await? else { return Ok(None) };
             Ok(Some(belonging(parts, &self.db, &id, user).await?.workspace.id.clone()))
         }))
     }
@@ -82,8 +82,12 @@ fn may_name_one(parts: &Parts) -> bool {
         || parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().contains("workspace"))
 }
 
-/// The workspace that the request names: by its path, its query, its header.
-async fn named(parts: &mut Parts) -> Result<Option<String>> {
+/// The workspace that the request names: by its path, its query, its header. Whose it is, nobody has asked.
+pub(crate) async fn named(parts: &mut Parts) -> Result<Option<String>> {
+    if may_name_one(parts) { named_at_all(parts).await } else { Ok(None) }
+}
+
+async fn named_at_all(parts: &mut Parts) -> Result<Option<String>> {
     let template = parts.extensions.get::<MatchedPath>().cloned();
     if let Some(name) = template.as_ref().and_then(|path| workspace_parameter(path.as_str())) {
         let params = RawPathParams::from_request_parts(parts, &()).await.ok();
@@ -96,9 +100,9 @@ async fn named(parts: &mut Parts) -> Result<Option<String>> {
     Ok(workspace_id.or_else(by_header))
 }
 
-/// The place in a workspace of the one who asks; 404 where they have none, 403 where it asks for a second factor that they lack. Read once for each request. From now on the request is known to be
-/// about this workspace.
-pub(super) async fn belonging(parts: &mut Parts, db: &Db, id: &str, user: &UserIdentity) -> Result<Arc<Membership>> {
+/// The place in a workspace of the one who asks; 404 where they have none, 403 where it asks for a second factor that they lack. Read once
+/// for each request. From now on the request is known to be about this workspace.
+pub(crate) async fn belonging(parts: &mut Parts, db: &Db, id: &str, user: &UserIdentity) -> Result<Arc<Membership>> {
     if let Some(known) = parts.extensions.get::<Arc<Membership>>()
         && known.workspace.id == id
     {

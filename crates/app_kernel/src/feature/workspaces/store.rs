@@ -70,16 +70,16 @@ pub(crate) fn entities() -> Vec<&'static EntityDef> {
 
 /// A workspace, as somebody who belongs to it sees it.
 #[derive(Debug, Clone)]
-pub(super) struct Membership {
-    pub(super) workspace: Saved<Workspace>,
-    pub(super) member: Saved<Member>,
+pub(crate) struct Membership {
+    pub(crate) workspace: Saved<Workspace>,
+    pub(crate) member: Saved<Member>,
 }
 
 /// The most members or workspaces that a list tells.
 const MOST: u32 = 10_000;
 
 /// Somebody's place in a living workspace; none where they have none, or there is none.
-pub(super) async fn membership(db: &Db, workspace_id: &str, user_id: &str) -> Result<Option<Membership>> {
+pub(crate) async fn membership(db: &Db, workspace_id: &str, user_id: &str) -> Result<Option<Membership>> {
     let (workspace, member) = tokio::try_join!(workspace(db, workspace_id), member(db, workspace_id, user_id))?;
     Ok(workspace.zip(member).map(|(workspace, member)| Membership { workspace, member }))
 }

@@ -143,6 +143,11 @@ impl Db {
         &self.caller
     }
 
+    /// What it takes the time of a save from.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
     /// Which database this is.
     #[must_use]
     pub fn backend(&self) -> Backend {

@@ -124,6 +124,7 @@ impl RequestLine {
             request_id = self.request_id.as_str(),
             caller = caller.map_or("anonymous", |caller| caller.kind().as_str()),
             user_id = caller.and_then(Caller::user_id),
+            api_key_id = caller.and_then(Caller::api_key_id),
             workspace_id = self.exchange.workspace.get().map(AsRef::as_ref),
             client = AddressText::new(self.client).as_str(),
             bytes,

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::{BEARER, CARRIED, PASSWORD};
+use super::{API_KEY, BEARER, CARRIED, PASSWORD};
 use crate::web::etag;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -36,7 +36,7 @@ impl Document {
 
         let mut tags = Vec::new();
         let mut ids = BTreeSet::new();
-        let mut is_secured = false;
+        let (mut is_secured, mut takes_api_keys) = (false, false);
         for_each_operation(&mut paths, |_, _, operation| schemas.collect(operation));
         schemas.name_all();
         for_each_operation(&mut paths, |path, method, operation| {
@@ -46,6 +46,7 @@ impl Document {
             tag_operation(operation, route, &mut tags);
             describe_parameters(operation, path);
             is_secured |= secure(operation, has_login);
+            takes_api_keys |= names_scheme(operation, API_KEY);
             describe_answers(operation);
         });
         let wildcards_plain = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item));
@@ -54,6 +55,12 @@ impl Document {
         document["components"] = json!({ "responses": problem_responses() });
         if is_secured {
             document["components"]["securitySchemes"] = security_schemes(prefix, has_login);
+        }
+        if takes_api_keys {
+            document["components"]["securitySchemes"][API_KEY] = json!({
+                "type": "apiKey", "in": "header", "name": "X-API-Key",
+                "description": "An API key; as `Authorization: Bearer …` it does as well"
+            });
         }
         let used = schemas.used_by(&document);
         document["components"]["schemas"] = Value::Object(used);
@@ -156,6 +163,11 @@ fn secure(operation: &mut Map<String, Value>, has_login: bool) -> bool {
     };
     requirements.retain(|requirement| has_login || requirement.get(PASSWORD).is_none());
     !requirements.is_empty()
+}
+
+fn names_scheme(operation: &Map<String, Value>, scheme: &str) -> bool {
+    let requirements = operation.get("security").and_then(Value::as_array).into_iter().flatten();
+    requirements.into_iter().any(|requirement| requirement.get(scheme).is_some())
 }
 
 fn describe_answers(operation: &mut Map<String, Value>) {

@@ -33,6 +33,8 @@ const CARRIED: &str = "x-carried-schemas";
 const AXUM_BODY_LIMIT: usize = 2 << 20;
 /// The security scheme of a token in the `Authorization` header.
 const BEARER: &str = "bearer";
+/// The security scheme of an API key in a header of its own.
+const API_KEY: &str = "api_key";
 /// The security scheme that gets such a token by name and password.
 const PASSWORD: &str = "password";
 
@@ -87,6 +89,12 @@ pub fn require_token(operation: &mut Operation) {
             operation.security.push(requirement);
         }
     }
+}
+
+/// For extractors that take API keys beside tokens: the operation says so, and which scope the key needs.
+pub(crate) fn take_api_keys(operation: &mut Operation, scope: Option<&str>) {
+    let scopes = scope.into_iter().map(str::to_owned).collect();
+    operation.security.push(SecurityRequirement::from_iter([(API_KEY.to_owned(), scopes)]));
 }
 
 /// A refusal that depends on who asks.

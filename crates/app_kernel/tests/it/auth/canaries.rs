@@ -206,8 +206,37 @@ async fn release(client: &Client, smtp: &mut SmtpServer) -> Vec<(&'static str, S
     canaries.extend(smtp.credentials().into_iter().map(|said| ("what the mail server was told", said)));
     release_by_mail(client, smtp, &mut canaries).await;
     release_invitations(client, smtp, &mut canaries).await;
+    release_api_keys(client, &mut canaries).await;
     release_second_factor(client, &mut canaries).await;
     canaries
+}
+
+/// Keys: used in both headers, rotated, revoked, mistyped.
+async fn release_api_keys(client: &Client, canaries: &mut Vec<(&'static str, String)>) {
+    let password = canaries.last().expect("the password that was set by mail").1.clone();
+    let who = json!({ "email": "ann@example.com", "password": password });
+    let tokens = Tokens::of(&client.post("/auth/login", &who).await.expect(200));
+    let ann = client.clone().with_token(&tokens.access);
+    let made = ann.post("/api-keys", json!({ "name": "CI", "scopes": ["*"] })).await.expect(201);
+    let rotated = ann.post(&format!("/api-keys/{}/rotate", made.id()), json!({})).await.expect(201);
+    let of = |answer: &Answer| answer.json()["key"].as_str().expect("a key").to_owned();
+    for (door, key, id) in [("an API key", of(&made), made.id()), ("a rotated API key", of(&rotated), rotated.id())] {
+        let program = client.clone().with_token(&key);
+        for answer in [
+            program.get("/auth/me").await.expect(403),
+            client.clone().with_header("x-api-key", &key).get("/maybe").await.expect(403),
+            client.clone().with_header("x-api-key", &format!("{key}0")).get("/maybe").await.expect(401),
+            program.clone().with_header("x-api-key", &key).get("/maybe").await.expect(401),
+        ] {
+            assert!(!answer.text().contains(&key[12..]), "{}", answer.text());
+        }
+        ann.delete(&format!("/api-keys/{id}")).await.expect(204);
+        program.get("/maybe").await.expect(401);
+        // What follows the hint.
+        canaries.push((door, key[12..].to_owned()));
+    }
+    // Last, so that it is found there again.
+    canaries.push(("a password that was set by mail", password));
 }
 
 /// Links from mails: used, made up and never used.

@@ -24,6 +24,8 @@ use app_kernel::testing::service::PASSWORD;
 use app_kernel::testing::{Answer, Client, TestDatabase, TestService};
 use serde_json::json;
 
+pub(crate) use self::tokens::{our_header, signed};
+
 /// What the sessions of these tests are made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
@@ -51,7 +53,7 @@ pub(crate) async fn start(database: TestDatabase) -> TestService {
 }
 
 pub(crate) fn auth_only(config: ServiceConfig) -> Service {
-    Service::new("auth_tests", config).route("/admin", get(async |_: AdminUser| "admin")).route(
+    Service::new("auth_tests", config).api_keys(["*"]).route("/admin", get(async |_: AdminUser| "admin")).route(
         "/maybe",
         get(async |OptionalUser(user): OptionalUser| user.map_or("nobody".to_owned(), |user| user.email.clone())),
     )

@@ -14,7 +14,7 @@ use super::{me, new_user, refresh, start, with};
 on_every_database!(tokens_never_stand_in_for_each_other, an_access_token_expires, odd_proofs_are_401_and_never_5xx,);
 
 /// A token as the service signs them.
-fn signed(header: &Value, claims: &Value) -> String {
+pub(crate) fn signed(header: &Value, claims: &Value) -> String {
     let text = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let key = hmac::Key::new(hmac::HMAC_SHA256, JWT_SECRET.as_bytes());
     let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, text.as_bytes()));
@@ -27,7 +27,7 @@ fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("base64url")).expect("JSON")
 }
 
-fn our_header() -> Value {
+pub(crate) fn our_header() -> Value {
     json!({ "alg": "HS256", "typ": "at+jwt" })
 }
 

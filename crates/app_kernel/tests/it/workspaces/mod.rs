@@ -3,7 +3,6 @@
 mod extractors;
 mod invites;
 mod journeys;
-mod matrix;
 mod scope;
 
 use app_kernel::feature::workspaces::{Member, MemberRole};
