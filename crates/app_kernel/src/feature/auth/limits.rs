@@ -22,6 +22,8 @@ const CODES: Quota = Quota { burst: 10, period: Duration::from_secs(10 * 60) };
 const MAILS_TO_ACCOUNT: Quota = Quota { burst: 5, period: Duration::from_secs(3600) };
 /// Mails that one address has sent, to anybody: many people may share one.
 const MAILS_FROM_ADDRESS: Quota = Quota { burst: 100, period: Duration::from_secs(3600) };
+/// People sent to sign in elsewhere from one address: each leaves a row for ten minutes.
+const ATTEMPTS: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 /// Refresh tokens exchanged from one address.
 const REFRESHES: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 
@@ -42,6 +44,7 @@ pub(crate) struct Limits {
     origin_failures: Limiter,
     sign_ups: Limiter,
     refreshes: Limiter,
+    attempts: Limiter,
     codes: Limiter,
     mails: Limiter,
     mails_by_origin: Limiter,
@@ -56,6 +59,7 @@ impl Limits {
             origin_failures: limiter(ADDRESS_FAILURES),
             sign_ups: limiter(SIGN_UPS),
             refreshes: limiter(REFRESHES),
+            attempts: limiter(ATTEMPTS),
             codes: limiter(CODES),
             mails: limiter(MAILS_TO_ACCOUNT),
             mails_by_origin: limiter(MAILS_FROM_ADDRESS),
@@ -93,6 +97,10 @@ impl Limits {
     pub(crate) fn mail(&self, account: &str, origin: Origin) -> Result<()> {
         self.mails_by_origin.take(&origin).map_err(too_many)?;
         self.mails.take(&account).map_err(too_many)
+    }
+
+    pub(crate) fn attempt(&self, origin: Origin) -> Result<()> {
+        self.attempts.take(&origin).map_err(too_many)
     }
 
     pub(crate) fn refresh(&self, origin: Origin) -> Result<()> {

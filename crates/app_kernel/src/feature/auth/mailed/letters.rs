@@ -46,6 +46,8 @@ impl Letters {
             Notice::PasswordChanged => "The password of your account was changed",
             Notice::SecondFactorAdded => "A second factor was added to your account",
             Notice::SecondFactorRemoved => "The second factor of your account was removed",
+            Notice::WayInAdded => "A way to sign in was added to your account",
+            Notice::WayInRemoved => "A way to sign in was removed from your account",
         };
         let text = format!("{what} at {service}.\n\nIf it was not you, set a new password at once.\n");
         Mail { to: to.to_owned(), subject: format!("{what} at {service}"), text }

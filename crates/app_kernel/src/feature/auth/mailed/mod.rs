@@ -31,7 +31,8 @@ use crate::store::db::row::Saved;
 
 pub(super) use self::routes::routes;
 pub(super) use self::store::{delete_of_user, entities, sweep};
-pub(super) use self::worker::{Errand, Notice};
+pub(super) use self::worker::Errand;
+pub(crate) use self::worker::Notice;
 
 /// Mails that may wait to be sent. Behind a server that takes its time, who asks for more is asked to come back.
 const LONGEST_QUEUE: usize = 1024;
@@ -103,7 +104,7 @@ impl Auth {
     }
 
     /// Tells somebody what has happened to their account. A failure is logged: what happened has happened.
-    pub(super) fn notify(&self, user: &User, notice: Notice) {
+    pub(crate) fn notify(&self, user: &User, notice: Notice) {
         if self.post.mailer.is_on()
             && let Err(error) = self.post.enqueue(Errand::Notify { to: user.email.clone(), notice })
         {

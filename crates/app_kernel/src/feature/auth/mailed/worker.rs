@@ -29,6 +29,8 @@ pub(crate) enum Notice {
     PasswordChanged,
     SecondFactorAdded,
     SecondFactorRemoved,
+    WayInAdded,
+    WayInRemoved,
 }
 
 impl Auth {
