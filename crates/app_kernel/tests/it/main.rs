@@ -12,6 +12,7 @@ mod example;
 mod journey;
 mod migrations;
 mod moves;
+mod oauth;
 mod service;
 mod startup;
 mod support;

@@ -7,7 +7,7 @@ mod mailed;
 mod passwords;
 mod refresh;
 mod roles;
-mod second_factor;
+pub(crate) mod second_factor;
 mod secrets;
 mod sessions;
 mod sign_up;

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
+pub(crate) mod oauth_provider;
 pub(crate) mod open_transactions;
 pub(crate) mod program;
 pub(crate) mod repository;
