@@ -6,7 +6,7 @@ use app_kernel::testing::{Answer, TestDatabase, TestService, on_every_database};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{Browser, ROUTES, code_in, count, start};
+use super::{Browser, ROUTES, code_in, count, rows, start};
 use crate::auth::{Tokens, new_user, with};
 use crate::support::oauth_provider::Person;
 
@@ -317,12 +317,13 @@ async fn the_tables_hold_nothing_that_lets_anybody_in(database: TestDatabase) {
     };
     let mut canaries = vec![parameter("state"), parameter("nonce"), parameter("code_challenge")];
     canaries.extend(browser.cookies.values().cloned());
-    let attempts = service.db().find_entities("kernel_oauth_attempts").await.expect("rows");
+    let attempts = rows(&service.db(), "kernel_oauth_attempts").await;
     let back = provider.agree(&sent_to, &ann());
     canaries.push(code_in(&browser.come_back(&back).await.expect(302)));
-    let codes = service.db().find_entities("kernel_oauth_codes").await.expect("rows");
+    let codes = rows(&service.db(), "kernel_oauth_codes").await;
     assert_eq!((attempts.len(), codes.len()), (1, 1));
     let rows = format!("{attempts:?} {codes:?}");
+    assert!(rows.contains("ann@example.com"), "the rows are readable: {rows}");
     for canary in canaries {
         assert!(!rows.contains(&canary), "{canary} is in {rows}");
     }

@@ -3,6 +3,7 @@
 mod accounts;
 mod attacks;
 mod providers;
+mod real;
 mod sign_in;
 mod startup;
 
@@ -137,6 +138,12 @@ pub(crate) async fn sign_in(service: &TestService, provider: &Provider, name: &s
 }
 
 /// How many rows a table has that live.
-pub(crate) async fn count(db: &Db, table: &str) -> i64 {
-    db.count_entities(table).await.expect("a count")
+pub(crate) async fn count(db: &Db, table: &str) -> usize {
+    rows(db, table).await.len()
+}
+
+/// The rows of a table that live, as text.
+pub(crate) async fn rows(db: &Db, table: &str) -> Vec<String> {
+    let rows = db.query(format!("SELECT * FROM [{table}] WHERE [deleted_at] IS NULL"), ()).await.expect("rows");
+    rows.iter().map(|row| format!("{row:?}")).collect()
 }

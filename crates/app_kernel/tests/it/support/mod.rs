@@ -1,5 +1,6 @@
 //! What several test files need.
 
+pub(crate) mod browser;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
 pub(crate) mod oauth_provider;

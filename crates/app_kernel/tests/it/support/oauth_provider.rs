@@ -136,7 +136,6 @@ impl Provider {
         OAuthProvider { client_id: CLIENT_ID.to_owned(), client_secret: Secret::new(CLIENT_SECRET), kind }
     }
 
-
     pub(crate) fn behave(&self, change: impl FnOnce(&mut Manners)) {
         change(&mut self.inner.manners.lock().expect("nobody panics"));
     }
