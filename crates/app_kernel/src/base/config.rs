@@ -1,6 +1,9 @@
 //! Configuration. Every environment variable stands in one table here, with its default and its meaning;
 //! a value that can't be used ends the start with one line that names the variable and the cure.
 
+mod oauth;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,10 +13,16 @@ use super::cron::Cron;
 use super::error::{Error, Result};
 use super::secret::Secret;
 
+pub use self::oauth::{OAuthKind, OAuthProvider};
+pub(crate) use self::oauth::{secure_url, variable_of as oauth_variable};
+
 /// The secret that `DEBUG=true` falls back to. Known to everybody, so never in production.
 pub const DEVELOPMENT_SECRET: &str = "dev-secret-change-me";
 /// The shortest secret that production accepts, in bytes: as long as the hash (RFC 7518, 3.2).
 pub const SHORTEST_PRODUCTION_SECRET: usize = 32;
+
+/// What stands in the name of a variable for a word of the operator's.
+const NAME: &str = "<NAME>";
 
 /// One environment variable.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +39,27 @@ impl Variable {
     /// Its present value as people may see it: secrets are hidden, addresses come without credentials. None where it is not set.
     #[must_use]
     pub fn shown(&self) -> Option<String> {
+        if self.name.contains(NAME) {
+            let set = std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            let set = set.filter(|(name, value)| self.is_called(name) && !value.trim().is_empty());
+            let mut shown: Vec<String> =
+                set.map(|(name, value)| format!("{name}={}", self.without_secrets(&value))).collect();
+            shown.sort();
+            return (!shown.is_empty()).then(|| shown.join(" "));
+        }
         std::env::var(self.name).ok().filter(|value| !value.trim().is_empty()).map(|value| self.without_secrets(&value))
+    }
+
+    /// Whether it goes by this name: its own, or one that has a word in place of `<NAME>`.
+    fn is_called(&self, name: &str) -> bool {
+        match self.name.split_once(NAME) {
+            None => name == self.name,
+            Some((start, end)) => {
+                let word = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+                word.is_some_and(|word| !word.is_empty())
+            }
+        }
     }
 
     /// Goes by the name, so that a variable that is added later is hidden too.
@@ -118,6 +147,20 @@ pub const VARIABLES: &[Variable] = &[
     variable("JWT_EXPIRY_HOURS", "24", "how long an access token lives"),
     variable("AUTH_ENABLED", "true", "`false` leaves the auth routes out"),
     variable("ALLOW_SELF_SIGNUP", "true", "whether anybody may register"),
+    variable("GOOGLE_CLIENT_ID", "none", "lets people sign in with Google; see docs/oauth.md"),
+    variable("GOOGLE_CLIENT_SECRET", "none", "the secret that Google gave with it"),
+    variable("GOOGLE_ISSUER", "https://accounts.google.com", "another server in Google's place, for tests"),
+    variable("GITHUB_CLIENT_ID", "none", "lets people sign in with GitHub"),
+    variable("GITHUB_CLIENT_SECRET", "none", "the secret that GitHub gave with it"),
+    variable("GITHUB_URL", "https://github.com", "a GitHub Enterprise server"),
+    variable("OIDC_<NAME>_ISSUER", "none", "lets people sign in at any OpenID provider, at /auth/oauth/name"),
+    variable("OIDC_<NAME>_CLIENT_ID", "none", "who we are there"),
+    variable("OIDC_<NAME>_CLIENT_SECRET", "none", "the secret that goes with it"),
+    variable(
+        "OAUTH_REDIRECT_ORIGINS",
+        "none",
+        "origins beside our own that people may return to from there, separated by commas: https://app.example.com",
+    ),
     variable(
         "PUBLIC_URL",
         "http://HOST:PORT in development",
@@ -258,6 +301,11 @@ pub struct ServiceConfig {
     /// Workspaces are always on; kept for the specification's sake.
     pub saas_enabled: bool,
 
+    /// Where people may sign in elsewhere, by the names that stand in the paths.
+    pub oauth_providers: BTreeMap<String, OAuthProvider>,
+    /// Origins beside our own that people may return to from there, such as `https://app.example.com`.
+    pub oauth_redirect_origins: Vec<String>,
+
     /// Where people reach the service: the start of the links in mails. None: its own address, in development only.
     pub public_url: Option<String>,
     /// The server that sends mail. None: mail is files in `data_dir`; in production there is none.
@@ -330,6 +378,8 @@ impl Default for ServiceConfig {
             auth_enabled: true,
             allow_self_signup: false,
             saas_enabled: true,
+            oauth_providers: BTreeMap::new(),
+            oauth_redirect_origins: Vec::new(),
             public_url: None,
             smtp_url: None,
             mail_from: None,
@@ -357,15 +407,18 @@ impl ServiceConfig {
     /// # Errors
     /// Where a variable holds what it can't; the message names it and the cure.
     pub fn from_env() -> Result<Self> {
-        Self::from_lookup(|name| std::env::var(name).ok())
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::from_variables(std::env::vars_os().filter_map(text))
     }
 
-    /// Reads variables from anything that can be asked for one by name. An empty value counts as not set.
+    /// Reads these variables. An empty value counts as not set.
     ///
     /// # Errors
     /// Where a variable holds what it can't; the message names it and the cure.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let env = Environment(&lookup);
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let env = Environment(variables.into_iter().collect());
         let default = ServiceConfig::default();
         let production = match env.text("APP_ENV").as_deref() {
             Some("production") => true,
@@ -411,6 +464,8 @@ impl ServiceConfig {
             auth_enabled: env.flag("AUTH_ENABLED", true)?,
             allow_self_signup: env.flag("ALLOW_SELF_SIGNUP", true)?,
             saas_enabled: true,
+            oauth_providers: env.oauth_providers()?,
+            oauth_redirect_origins: env.list("OAUTH_REDIRECT_ORIGINS"),
             public_url: env.text("PUBLIC_URL"),
             smtp_url: env.secret("SMTP_URL"),
             mail_from: env.text("MAIL_FROM"),
@@ -495,6 +550,11 @@ impl ServiceConfig {
         self.public_url.as_ref().map_or_else(own, |url| url.trim_end_matches('/').to_owned())
     }
 
+    /// What signs, and what still verifies: today's secret first.
+    pub(crate) fn signing_secrets(&self) -> Vec<&Secret> {
+        self.jwt_secret.iter().chain(&self.jwt_secret_previous).collect()
+    }
+
     /// Whether the signing secret is one that production would refuse.
     #[must_use]
     pub fn has_weak_secret(&self) -> bool {
@@ -529,6 +589,7 @@ impl ServiceConfig {
             );
         }
         self.backup_cron()?;
+        oauth::check(self)?;
         if let Some(url) = &self.public_url {
             let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
             let is_place = |rest: &str| !rest.is_empty() && !rest.contains(['?', '#', '@', ' ', '\r', '\n']);
@@ -573,12 +634,12 @@ pub fn wants_no_colour() -> bool {
 }
 
 /// Reads single variables and names them where they don't fit.
-struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
+struct Environment(BTreeMap<String, String>);
 
-impl Environment<'_> {
+impl Environment {
     fn text_even_if_empty(&self, name: &str) -> Option<String> {
-        debug_assert!(VARIABLES.iter().any(|v| v.name == name), "{name} is not in the table");
-        (self.0)(name).map(|text| text.trim().to_owned())
+        debug_assert!(VARIABLES.iter().any(|v| v.is_called(name)), "{name} is not in the table");
+        self.0.get(name).map(|text| text.trim().to_owned())
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -661,9 +722,7 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Result<ServiceConfig> {
-        ServiceConfig::from_lookup(|name| {
-            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
-        })
+        ServiceConfig::from_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
     fn refusal(variables: &[(&str, &str)]) -> String {

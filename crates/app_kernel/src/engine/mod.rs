@@ -1,5 +1,6 @@
 //! What runs beside the store. Each engine has its forms behind one behaviour.
 
 pub mod mail;
+pub mod outbound;
 pub mod rate_limit;
 pub mod s3;

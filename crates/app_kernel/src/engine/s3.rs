@@ -1,4 +1,4 @@
-//! Files in a bucket of S3, or of a store that speaks its language. Requests are signed by `rusty_s3` and sent by hyper.
+//! Files in a bucket of S3, or of a store that speaks its language. Requests are signed by `rusty_s3` and sent by [`Outbound`].
 //!
 //! A file is on its way in parts of some MiB, so memory does not grow with it. The store is told the checksum of each part that it gets.
 
@@ -15,10 +15,6 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use ring::digest;
 use rusty_s3::actions::{CreateMultipartUpload, ListObjectsV2};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
@@ -27,6 +23,7 @@ use tokio::time::timeout;
 use crate::base::clock::Clock;
 use crate::base::config::S3Config;
 use crate::base::error::{Error, OrInternal as _, Result};
+use crate::engine::outbound::{Outbound, chain};
 use crate::store::db::backup::{Remote, RemoteFile};
 
 /// The size of a part, and of what is sent at once.
@@ -35,7 +32,6 @@ const PART: u64 = 16 << 20;
 const MOST_PARTS: u64 = 10_000;
 /// How long a signature is good: a clock may be some minutes off.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take after a part was sent, and the next piece of a file that is fetched.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What is kept of an answer that tells of a failure.
@@ -48,7 +44,7 @@ pub struct S3 {
     bucket: Bucket,
     credentials: Credentials,
     prefix: String,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Outbound,
     clock: Clock,
     part: u64,
 }
@@ -76,17 +72,11 @@ impl S3 {
         let bucket = bucket.map_err(|cause| {
             Error::invalid(format!("BACKUP_S3_BUCKET or BACKUP_S3_ENDPOINT can't be used: {cause}")).cause(cause)
         })?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.enforce_http(false);
-        let tls = rustls_config()?;
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
         Ok(S3 {
             bucket,
             credentials: Credentials::new(config.access_key_id.expose(), config.secret_access_key.expose()),
             prefix: config.prefix.trim_matches('/').to_owned(),
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: Outbound::new()?,
             // A signature tells the time of the world, whatever the service takes it for.
             clock: Clock::system(),
             part: PART,
@@ -119,9 +109,7 @@ impl S3 {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).or_internal("building a request to the store of backups")?;
-        let answer = timeout(PATIENCE, self.http.request(request)).await;
-        let answer = answer.map_err(|_| self.unreachable(&"it does not answer in time"))?;
-        let answer = answer.map_err(|cause| self.unreachable(&chain(&cause)))?;
+        let answer = self.http.send(request, PATIENCE).await.map_err(|problem| self.unreachable(&problem))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -291,16 +279,6 @@ impl Remote for S3 {
     }
 }
 
-/// The roots of the public web, and ring.
-fn rustls_config() -> Result<rustls::ClientConfig> {
-    use hyper_rustls::ConfigBuilderExt as _;
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .or_internal("choosing the versions of TLS")?;
-    Ok(config.with_webpki_roots().with_no_client_auth())
-}
-
 /// A part of a file, and its checksum as the store wants it.
 async fn read_part(path: &Path, offset: u64, bytes: u64) -> Result<(Bytes, String)> {
     let file = path.to_owned();
@@ -322,15 +300,4 @@ fn cant_read(path: &Path, cause: std::io::Error) -> Error {
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -3,4 +3,5 @@
 pub mod api_keys;
 pub mod auth;
 pub mod health;
+pub mod oauth;
 pub mod workspaces;

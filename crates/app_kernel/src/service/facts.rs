@@ -1,12 +1,13 @@
 //! What a service tells when it starts: what is on, what is off, and which variable turns it on.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// What it is about.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether it is on.
     pub is_on: bool,
     /// In what form it is on, or what would turn it on.
@@ -14,12 +15,12 @@ pub struct Fact {
 }
 
 impl Fact {
-    pub(crate) fn on(name: &'static str, detail: impl Into<String>) -> Self {
-        Fact { name, is_on: true, detail: detail.into() }
+    pub(crate) fn on(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Fact { name: name.into(), is_on: true, detail: detail.into() }
     }
 
-    pub(crate) fn off(name: &'static str, because: impl Into<String>) -> Self {
-        Fact { name, is_on: false, detail: because.into() }
+    pub(crate) fn off(name: impl Into<Cow<'static, str>>, because: impl Into<String>) -> Self {
+        Fact { name: name.into(), is_on: false, detail: because.into() }
     }
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn tell(service: &str, facts: &[Fact], to_a_person: bool) {
     }
     for fact in facts {
         let state = if fact.is_on { "on" } else { "off" };
-        tracing::info!(feature = fact.name, state, detail = %fact.detail, "{}: {state}, {}", fact.name, fact.detail);
+        tracing::info!(feature = &*fact.name, state, detail = %fact.detail, "{}: {state}, {}", fact.name, fact.detail);
     }
 }
 

@@ -6,9 +6,9 @@ use aide::axum::ApiRouter;
 
 use super::facts::Fact;
 use super::tasks::Task;
-use crate::base::config::ServiceConfig;
+use crate::base::config::{OAuthProvider, ServiceConfig, oauth_variable};
 use crate::base::error::Result;
-use crate::feature::{api_keys, auth, health, workspaces};
+use crate::feature::{api_keys, auth, health, oauth, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -31,11 +31,17 @@ impl Default for Mounted {
     }
 }
 
+/// What features that are mounted leave for those after them.
+#[derive(Default)]
+pub(super) struct Shared {
+    auth: Option<Arc<auth::Auth>>,
+}
+
 /// One feature: what it needs, and what it brings.
 pub(super) struct Feature {
     pub(super) fact: Fact,
     pub(super) entities: Vec<&'static EntityDef>,
-    pub(super) mount: fn(&Kernel) -> Result<Mounted>,
+    pub(super) mount: fn(&Kernel, &mut Shared) -> Result<Mounted>,
 }
 
 /// All features, in the order of the table.
@@ -49,11 +55,11 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
     } else {
         "by invitation only; ALLOW_SELF_SIGNUP=true opens it"
     };
-    vec![
+    let mut features = vec![
         Feature {
             fact: Fact::on("health", "/healthz, /readyz"),
             entities: Vec::new(),
-            mount: |_| Ok(Mounted { at_root: health::routes(), ..Mounted::default() }),
+            mount: |_, _| Ok(Mounted { at_root: health::routes(), ..Mounted::default() }),
         },
         Feature {
             fact: needs_auth(
@@ -78,9 +84,41 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             ),
             entities: if auth_is_off(config).is_none() { api_keys::entities() } else { Vec::new() },
             // What knows a key is part of what knows people.
-            mount: |_| Ok(Mounted::default()),
+            mount: |_, _| Ok(Mounted::default()),
         },
-    ]
+    ];
+    features.extend(oauth_features(config));
+    features
+}
+
+/// A line for each provider; the first brings what all have.
+fn oauth_features(config: &ServiceConfig) -> Vec<Feature> {
+    let mut names = vec!["google", "github"];
+    names
+        .extend(config.oauth_providers.keys().map(String::as_str).filter(|name| !matches!(*name, "google" | "github")));
+    let mut lines: Vec<Feature> = names
+        .into_iter()
+        .map(|name| Feature {
+            fact: oauth_fact(config, name, config.oauth_providers.get(name)),
+            entities: Vec::new(),
+            mount: |_, _| Ok(Mounted::default()),
+        })
+        .collect();
+    if auth_is_off(config).is_none() {
+        // Also where nobody is configured: what is linked stays linked, and goes with its user.
+        lines[0].entities = oauth::entities();
+        lines[0].mount = mount_oauth;
+    }
+    lines
+}
+
+fn oauth_fact(config: &ServiceConfig, name: &str, provider: Option<&OAuthProvider>) -> Fact {
+    let title = format!("oauth/{name}");
+    match (provider, auth_is_off(config)) {
+        (None, _) => Fact::off(title, format!("{} is not set", oauth_variable(name, "CLIENT_ID"))),
+        (Some(_), Some(because)) => Fact::off(title, because),
+        (Some(provider), None) => Fact::on(title, format!("/auth/oauth/{name}, by {}", provider.url())),
+    }
 }
 
 fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
@@ -95,30 +133,23 @@ fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
     }
 }
 
-fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
+fn mount_auth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
     if auth_is_off(kernel.config()).is_some() {
         return Ok(Mounted::default());
     }
-    let on_sign_up = workspaces::on_sign_up(kernel.clock().clone());
-    let hooks = auth::Hooks { on_sign_up, on_leave: on_leave() };
+    let hooks = auth::Hooks {
+        on_sign_up: workspaces::on_sign_up(kernel.clock().clone()),
+        on_leave: workspaces::on_leave(),
+        forget_ways_in: vec![oauth::forget_ways_in(), api_keys::forget_ways_in()],
+        sweeps: vec![oauth::sweep()],
+    };
     let (auth, worker) = auth::Auth::new(kernel, hooks)?;
+    shared.auth = Some(Arc::clone(&auth));
     let routes = auth::routes(Arc::clone(&auth));
     let (keys, uses) = api_keys::ApiKeys::new(auth, kernel)?;
     let authenticate = workspaces::finding_workspaces(keys, kernel.db()?);
     let tasks: Vec<Task> = vec![Box::new(|stop| Box::pin(worker.run(stop))), Box::new(|stop| Box::pin(uses.run(stop)))];
     Ok(Mounted { routes, authenticate: Some(authenticate), tasks, ..Mounted::default() })
-}
-
-/// What goes with somebody who deletes their account, beside what signs them in.
-fn on_leave() -> auth::OnLeave {
-    let leave_workspaces = workspaces::on_leave();
-    Arc::new(move |tx, user_id| {
-        let left = leave_workspaces(tx.clone(), user_id.clone());
-        Box::pin(async move {
-            api_keys::revoke_all_of(&tx, &user_id).await?;
-            left.await
-        })
-    })
 }
 
 /// The routes for API keys, where the service wants them and there are people to make some.
@@ -129,7 +160,14 @@ pub(super) fn key_routes(kernel: &Kernel, offered: Option<api_keys::Offered>) ->
     }
 }
 
-fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {
+fn mount_workspaces(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
     Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(kernel), ..Mounted::default() } })
+}
+
+fn mount_oauth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
+    let Some(auth) = shared.auth.clone().filter(|_| !kernel.config().oauth_providers.is_empty()) else {
+        return Ok(Mounted::default());
+    };
+    Ok(Mounted { routes: oauth::routes(oauth::OAuth::new(kernel.config(), auth)?), ..Mounted::default() })
 }

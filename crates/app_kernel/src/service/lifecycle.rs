@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::facts::Fact;
-use super::features::{Mounted, features, key_routes};
+use super::features::{Mounted, Shared, features, key_routes};
 use super::tasks::{Task, Tasks};
 use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
@@ -68,9 +68,10 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
     let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
+    let mut shared = Shared::default();
     for feature in features {
         let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
-            (feature.mount)(&kernel)?;
+            (feature.mount)(&kernel, &mut shared)?;
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);

@@ -1,6 +1,8 @@
 //! Answers. The only place where an [`Error`] becomes a response: `application/problem+json` (RFC 9457), with a sentence
 //! for the client and never a word about the inside. What is our fault is logged here, once, with its causes.
 
+mod page;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +20,7 @@ use super::extract::Json;
 use crate::base::error::Error;
 
 pub use axum::response::NoContent;
+pub(crate) use page::ErrorPage;
 
 /// The media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -70,10 +73,19 @@ pub struct ProblemField<'a> {
 #[derive(Debug, Clone)]
 pub struct Problem(Arc<Pending>);
 
-#[derive(Debug)]
 struct Pending {
     error: Error,
+    write: Write,
     is_logged: AtomicBool,
+}
+
+/// Writes the body of an answer to an error.
+type Write = Arc<dyn Fn(&Error, StatusCode, Option<&str>) -> Vec<u8> + Send + Sync>;
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
 }
 
 impl Pending {
@@ -114,17 +126,23 @@ pub fn complete(mut response: Response, request_id: &str) -> Response {
     };
     pending.log_once(Some(request_id));
     response.headers_mut().remove(CONTENT_LENGTH);
-    *response.body_mut() = Body::from(body(&pending.error, status_of(&pending.error), Some(request_id)));
+    *response.body_mut() = Body::from((pending.write)(&pending.error, status_of(&pending.error), Some(request_id)));
     response
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut response = render(&self, None);
-        let pending = Pending { error: self, is_logged: AtomicBool::new(false) };
-        response.extensions_mut().insert(Problem(Arc::new(pending)));
-        response
+        pending(self, Arc::new(body))
     }
+}
+
+/// A response to an error that [`complete`] finishes.
+fn pending(error: Error, write: Write) -> Response {
+    let mut response = render(&error, None);
+    *response.body_mut() = Body::from(write(&error, status_of(&error), None));
+    let pending = Pending { error, write, is_logged: AtomicBool::new(false) };
+    response.extensions_mut().insert(Problem(Arc::new(pending)));
+    response
 }
 
 fn render(error: &Error, request_id: Option<&str>) -> Response {

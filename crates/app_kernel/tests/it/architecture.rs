@@ -63,6 +63,7 @@ const RESERVED: [Reserved; 6] = [
             matches!(path[0], "axum" | "hyper" | "hyper_util" | "tower" | "tower_http" | "http_body" | "http_body_util")
         },
         places: &[
+            "engine/outbound.rs",
             "engine/s3.rs",
             "kernel.rs",
             "web/",
@@ -73,7 +74,7 @@ const RESERVED: [Reserved; 6] = [
             "lib.rs",
             "prelude.rs",
         ],
-        rule: "base, store and engine know nothing of HTTP, but for engine/s3.rs as a client; do it in web/",
+        rule: "base, store and engine know nothing of HTTP, but for engine/outbound.rs and s3.rs as clients; do it in web/",
     },
     Reserved {
         is: |path| {

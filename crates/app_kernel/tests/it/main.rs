@@ -14,6 +14,7 @@ mod example;
 mod journey;
 mod migrations;
 mod moves;
+mod oauth;
 #[cfg(target_os = "linux")]
 mod redis;
 mod service;

@@ -506,8 +506,7 @@ fn recipe(backend: Backend) -> Vec<(String, String)> {
 async fn the_production_recipes_start(database: TestDatabase) {
     let recipe = recipe(database.backend());
     assert!(recipe.len() <= 4, "three or four variables: {recipe:?}");
-    let lookup = |name: &str| recipe.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    let config = ServiceConfig::from_lookup(lookup).expect("the recipe as it stands");
+    let config = ServiceConfig::from_variables(recipe.clone()).expect("the recipe as it stands");
     assert!(config.production && config.jwt_secret.is_some());
     assert_eq!(config.host.to_string(), "0.0.0.0");
 

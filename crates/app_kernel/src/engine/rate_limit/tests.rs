@@ -113,7 +113,7 @@ async fn processes_that_share_a_redis_admit_no_more_than_the_limit_together() {
     let taken = join_all((0..200).map(|n| processes[n % 3].take("ann"))).await;
     assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 20);
     // Away, each goes on from what it has admitted itself.
-    let here = |limiter: &Limiter| match &limiter.0 {
+    let here = |limiter: &Limiter| match &limiter.form {
         Form::Redis { here, .. } => (0..20).take_while(|_| here.take(&"ann").is_ok()).count(),
         Form::Memory(_) => unreachable!("they share a Redis"),
     };

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,7 +19,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::{Error, OrNotFound, Result};
 use crate::base::id::new_id;
 use crate::base::secret::{Secret, token_hash};
-use crate::feature::auth::User;
+use crate::feature::auth::{ForgetWaysIn, User};
 use crate::feature::workspaces::{membership, needs_an_admin};
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
@@ -313,8 +314,8 @@ async fn replace(tx: &Db, rotation: &RotateApiKey, now: Timestamp, text: &str, n
     tx.save(new).id(new_id).await
 }
 
-/// Revokes what is somebody's own, when they delete their account. What they made for workspaces stops too, until an admin rotates it.
-pub(crate) async fn revoke_all_of(tx: &Db, user_id: &str) -> Result<()> {
-    let own = store::keys_of(tx, &KeyOwner::User(user_id.to_owned())).await?;
-    tx.delete_many::<ApiKey>(own.into_iter().map(|key| key.id)).await.map(drop)
+/// What auth calls when somebody leaves, or an account turns out to be somebody else's: all keys that they made are revoked, those for
+/// workspaces too, because whoever made a key may know it by heart.
+pub(crate) fn forget_ways_in() -> ForgetWaysIn {
+    Arc::new(|tx, user_id| Box::pin(async move { store::delete_made_by(&tx, &user_id).await }))
 }

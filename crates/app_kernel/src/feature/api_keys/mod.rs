@@ -11,7 +11,7 @@
 //!   of the kernel) answers it 403: a key changes no password, ends no session and makes no key.
 //! - A key is read with each request, so a revoked one is over at once, in every process. Rotation makes a new key and lets the old one
 //!   live for an overlap of at most a week.
-//! - Where a key has a limit, each process counts for itself; beyond it, the key is answered 429 wherever somebody is asked for.
+//! - Where a key has a limit, all processes count together by Redis, or each for itself without; beyond it, the key is answered 429 wherever somebody is asked for.
 //! - A request carries one proof. Two are 401, whichever they are.
 
 mod authenticate;
@@ -25,7 +25,7 @@ mod worker;
 
 pub(crate) use self::authenticate::ApiKeys;
 pub use self::extract::{Auth, AuthKind, RequireScope, Scope};
-pub(crate) use self::flows::revoke_all_of;
+pub(crate) use self::flows::forget_ways_in;
 pub use self::flows::{
     CreateApiKey, KeyOwner, NewApiKey, RotateApiKey, create_api_key, list_api_keys, read_api_key, revoke_api_key,
     rotate_api_key,

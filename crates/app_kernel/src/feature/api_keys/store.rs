@@ -153,6 +153,17 @@ pub(super) async fn count_of(db: &Db, owner: &KeyOwner) -> Result<i64> {
     db.count::<ApiKey>(clause, [id]).await
 }
 
+/// Deletes all keys that somebody made.
+pub(super) async fn delete_made_by(tx: &Db, user_id: &str) -> Result<()> {
+    loop {
+        let made = tx.find::<ApiKey>("[user_id] = ?", [user_id]).limit(MOST_KEYS).await?;
+        if made.is_empty() {
+            return Ok(());
+        }
+        tx.delete_many::<ApiKey>(made.into_iter().map(|key| key.id)).await?;
+    }
+}
+
 /// A living key of an owner.
 pub(super) async fn key_of(db: &Db, owner: &KeyOwner, key_id: &str) -> Result<Option<Saved<ApiKey>>> {
     let (clause, id) = owned_by(owner);

@@ -108,6 +108,7 @@ impl Auth {
                 store::revoke_all(&tx, &user.id, now).await?;
                 mailed::delete_of_user(&tx, &user.id).await?;
                 second_factor::delete_of_user(&tx, &user.id).await?;
+                self.hooks.forget_ways_in(&tx, &user.id).await?;
                 if let Some(mut user) = tx.get::<User>(&user.id).await? {
                     user.password_hash = None;
                     user.is_active = false;

@@ -34,7 +34,7 @@ const LONGEST_NAME: usize = 200;
 const LONGEST_USER_AGENT: usize = 255;
 
 /// Where a request comes from, and since when it is here.
-pub(super) struct Visit {
+pub(crate) struct Visit {
     pub(super) caller: Caller,
     pub(super) origin: Origin,
     pub(super) address: Option<String>,
@@ -51,7 +51,7 @@ pub(super) struct SignUp {
 }
 
 /// A session's tokens.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     pub(super) access: String,
     pub(super) refresh: String,
     pub(super) expires_in: i64,
@@ -377,7 +377,7 @@ pub(super) async fn make_user(
         email_key: address.key,
         invite_token: wanted.invite_token,
     };
-    db.transaction(|tx| save_new(tx, user.clone(), signed_up.clone(), Arc::clone(on_sign_up))).await
+    db.transaction(async |tx| save_new(&tx, user.clone(), signed_up.clone(), on_sign_up).await).await
 }
 
 /// The address and the name of somebody who signs up, if all they say is in order; else everything that is not.
@@ -400,7 +400,8 @@ fn checked(passwords: &Passwords, wanted: &SignUp) -> Result<(EmailAddress, Opti
     }
 }
 
-async fn save_new(tx: Db, user: User, signed_up: SignedUp, on_sign_up: OnSignUp) -> Result<Saved<User>> {
+/// Saves somebody new, with what belongs to them.
+pub(super) async fn save_new(tx: &Db, user: User, signed_up: SignedUp, on_sign_up: &OnSignUp) -> Result<Saved<User>> {
     let saved = tx.save(user).id(signed_up.user_id.as_str()).await;
     let mut user = saved.map_err(|error| match error.error_code() {
         "duplicate" => Error::conflict("that address is already registered")
@@ -473,7 +474,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The same request, once it is known whose it is.
-fn as_user(caller: &Caller, user_id: &str) -> Caller {
+pub(super) fn as_user(caller: &Caller, user_id: &str) -> Caller {
     caller.request_id().into_iter().fold(Caller::user(user_id), Caller::in_request)
 }
 
@@ -488,14 +489,14 @@ fn is_possible(password: &str) -> bool {
     password.chars().take(LONGEST + 1).count() <= LONGEST
 }
 
-fn problem_with_name(name: &str) -> Option<&'static str> {
+pub(super) fn problem_with_name(name: &str) -> Option<&'static str> {
     if name.chars().count() > LONGEST_NAME {
         return Some("must have at most 200 characters");
     }
     name.chars().any(char::is_control).then_some("must not contain control characters")
 }
 
-fn sign_up_is_closed() -> Error {
+pub(super) fn sign_up_is_closed() -> Error {
     Error::forbidden("sign-up is closed").code("signup_closed")
 }
 

@@ -23,6 +23,8 @@ const CODES: Quota = Quota { burst: 10, period: Duration::from_secs(10 * 60) };
 const MAILS_TO_ACCOUNT: Quota = Quota { burst: 5, period: Duration::from_secs(3600) };
 /// Mails that one address has sent, to anybody: many people may share one.
 const MAILS_FROM_ADDRESS: Quota = Quota { burst: 100, period: Duration::from_secs(3600) };
+/// People sent to sign in elsewhere from one address: each leaves a row for ten minutes.
+const ATTEMPTS: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 /// Refresh tokens exchanged from one address.
 const REFRESHES: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 
@@ -43,6 +45,7 @@ pub(crate) struct Limits {
     origin_failures: Limiter,
     sign_ups: Limiter,
     refreshes: Limiter,
+    attempts: Limiter,
     codes: Limiter,
     mails: Limiter,
     mails_by_origin: Limiter,
@@ -57,6 +60,7 @@ impl Limits {
             origin_failures: limiter("login.address", ADDRESS_FAILURES),
             sign_ups: limiter("sign_up.address", SIGN_UPS),
             refreshes: limiter("refresh.address", REFRESHES),
+            attempts: limiter("oauth.address", ATTEMPTS),
             codes: limiter("code.account", CODES),
             mails: limiter("mail.account", MAILS_TO_ACCOUNT),
             mails_by_origin: limiter("mail.address", MAILS_FROM_ADDRESS),
@@ -104,6 +108,10 @@ impl Limits {
     pub(crate) async fn mail(&self, account: &str, origin: Origin) -> Result<()> {
         self.mails_by_origin.take(&address(origin)).await.map_err(too_many)?;
         self.mails.take(account).await.map_err(too_many)
+    }
+
+    pub(crate) async fn attempt(&self, origin: Origin) -> Result<()> {
+        self.attempts.take(&address(origin)).await.map_err(too_many)
     }
 
     pub(crate) async fn refresh(&self, origin: Origin) -> Result<()> {

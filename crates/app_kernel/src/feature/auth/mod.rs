@@ -10,11 +10,14 @@
 //! - Known and unknown addresses are answered alike, in words and in time. So are people who may not sign in.
 //! - A second factor is asked for after the password, where somebody has one: see `second_factor`.
 //! - Mail proves an address and sets a new password: see `mailed`.
+//! - Whoever signs in elsewhere has proved an address too: see `elsewhere`.
 //! - Whoever leaves is deleted softly, with all that could sign them in. Sessions that are over are swept once an hour.
 //! - Wrong passwords, sign-ups and refreshes are limited, always; see `limits.rs`.
 
 mod accounts;
 mod cache;
+mod challenge;
+mod elsewhere;
 mod extract;
 mod flows;
 mod limits;
@@ -32,24 +35,27 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use self::cache::{Exchanges, Identities};
+use self::challenge::{Begun, Challenges};
 use self::limits::Limits;
 use self::mailed::Post;
 use self::password::Passwords;
 use self::second_factor::SecondFactors;
 use self::token::Keys;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Result;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::entity::EntityDef;
 
 pub(crate) use self::accounts::{NewAccount, create, demote, drop_second_factor, promote, set_active};
+pub(crate) use self::elsewhere::Proven;
 pub use self::extract::{AdminUser, CurrentUser, OptionalUser, UserIdentity};
 pub(crate) use self::extract::{FindWorkspace, Identity, SignedIn, WorkspaceFinder};
-pub(crate) use self::flows::bearer;
+pub(crate) use self::flows::{Visit, bearer};
+pub(crate) use self::mailed::Notice;
 pub(crate) use self::model::EmailAddress;
 pub use self::model::Role;
-pub(crate) use self::routes::routes;
+pub(crate) use self::routes::{TokensView, routes, says};
 pub use self::store::{Session, User};
 pub(crate) use self::worker::Worker;
 
@@ -71,6 +77,10 @@ pub trait SignUpHook: Send + Sync {
     /// Whether the token is an invitation for this address, in lower case. Then its owner may register though sign-up is closed.
     fn is_invited<'a>(&'a self, db: &'a Db, token: &'a str, email_key: &'a str) -> BoxFuture<'a, Result<bool>>;
 
+    /// Whether somebody is waiting for this address, in lower case, by an invitation that is still good. For whoever has proved that the address
+    /// is theirs: they need not show the token too.
+    fn is_awaited<'a>(&'a self, db: &'a Db, email_key: &'a str) -> BoxFuture<'a, Result<bool>>;
+
     /// Makes the personal workspace of somebody who is signing up and lets them in where they are invited, in the transaction that is handed
     /// in. Answers the personal workspace's id.
     fn signed_up(&self, tx: Db, who: SignedUp) -> BoxFuture<'_, Result<String>>;
@@ -82,10 +92,28 @@ pub type OnSignUp = Arc<dyn SignUpHook>;
 /// Takes somebody who leaves out of what they belong to, in the transaction that is handed in with their id. An error keeps them here.
 pub type OnLeave = Arc<dyn Fn(Db, String) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
+/// Forgets for good what lets somebody in beside their password, in the transaction that is handed in with their id: they leave, or their
+/// account turns out to have been somebody else's.
+pub type ForgetWaysIn = Arc<dyn Fn(Db, String) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// Deletes rows that were over by this time, no more than so many; answers how many there were.
+pub type Sweep = Arc<dyn Fn(Db, Timestamp, u32) -> BoxFuture<'static, Result<usize>> + Send + Sync>;
+
 /// What others do when people come and go.
 pub(crate) struct Hooks {
     pub(crate) on_sign_up: OnSignUp,
     pub(crate) on_leave: OnLeave,
+    pub(crate) forget_ways_in: Vec<ForgetWaysIn>,
+    pub(crate) sweeps: Vec<Sweep>,
+}
+
+impl Hooks {
+    async fn forget_ways_in(&self, tx: &Db, user_id: &str) -> Result<()> {
+        for forget in &self.forget_ways_in {
+            forget(tx.clone(), user_id.to_owned()).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The tables that must exist.
@@ -106,6 +134,7 @@ pub(crate) struct Auth {
     hooks: Hooks,
     post: Post,
     second_factors: SecondFactors,
+    links: Challenges,
 }
 
 impl Auth {
@@ -123,6 +152,7 @@ impl Auth {
             exchanges: Exchanges::default(),
             limits: Limits::new(&clock, kernel.redis()),
             second_factors: SecondFactors::new(config, clock.clone()),
+            links: Challenges::new(Begun::Link, &config.signing_secrets(), clock.clone()),
             is_sign_up_open: config.allow_self_signup,
             db,
             clock,

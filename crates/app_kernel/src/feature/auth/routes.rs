@@ -78,7 +78,7 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
         .with_state(auth)
 }
 
-pub(super) fn says(
+pub(crate) fn says(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
@@ -181,7 +181,7 @@ struct PasswordGrant {
 /// The pair of tokens.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Tokens")]
-pub(super) struct TokensView {
+pub(crate) struct TokensView {
     /// For `Authorization: Bearer …`.
     access_token: String,
     /// For `/auth/refresh`, once.

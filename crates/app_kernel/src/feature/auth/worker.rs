@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use tokio::sync::watch;
 
 use super::{Auth, mailed, store};
+use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 
 /// How often is swept.
@@ -42,7 +43,7 @@ impl Auth {
         loop {
             match self.sweep(&stop).await {
                 Ok(0) => {}
-                Ok(swept) => tracing::info!(swept, "sessions and links that were over are swept out"),
+                Ok(swept) => tracing::info!(swept, "sessions, links and attempts that were over are swept out"),
                 Err(error) => {
                     tracing::warn!("what is over could not be swept out, the next hour tries again: {error:?}")
                 }
@@ -54,19 +55,31 @@ impl Auth {
         }
     }
 
-    /// Deletes sessions and links that nothing can bring back; answers how many.
+    /// Deletes sessions, links and what others have that nothing can bring back; answers how many.
     async fn sweep(&self, stop: &watch::Receiver<bool>) -> Result<usize> {
         let now = self.clock.now();
         // An access token may outlive the right to exchange its refresh token.
         let over_by = now - SignedDuration::from_secs(self.keys.access_secs());
         let mut swept = 0;
         loop {
-            let sessions = store::sweep_sessions(&self.db, over_by, BATCH).await?;
-            let links = mailed::sweep(&self.db, now, BATCH).await?;
-            swept += sessions + links;
-            if sessions.max(links) < BATCH as usize || *stop.borrow() {
+            let mut most = store::sweep_sessions(&self.db, over_by, BATCH).await?;
+            let mut batch = most;
+            for swept in [mailed::sweep(&self.db, now, BATCH).await?, self.sweep_others(now).await?] {
+                (most, batch) = (most.max(swept), batch + swept);
+            }
+            swept += batch;
+            if most < BATCH as usize || *stop.borrow() {
                 return Ok(swept);
             }
         }
+    }
+
+    /// What others have that is over; answers how many.
+    async fn sweep_others(&self, now: Timestamp) -> Result<usize> {
+        let mut swept = 0;
+        for sweep in &self.hooks.sweeps {
+            swept += sweep(self.db.clone(), now, BATCH).await?;
+        }
+        Ok(swept)
     }
 }

@@ -236,6 +236,15 @@ impl SignUpHook for SigningUp {
         })
     }
 
+    fn is_awaited<'a>(&'a self, db: &'a Db, email_key: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let invites = store::open_invites_of(db, email_key, self.clock.now()).await?;
+            let workspaces =
+                db.get_many::<Workspace>(invites.iter().map(|invite| invite.workspace_id.as_str())).await?;
+            Ok(!workspaces.is_empty())
+        })
+    }
+
     fn signed_up(&self, tx: Db, who: SignedUp) -> BoxFuture<'_, Result<String>> {
         Box::pin(async move {
             let personal = save_new(&tx, &new_id(), &who.user_id, &who.display_name, true).await?.workspace;

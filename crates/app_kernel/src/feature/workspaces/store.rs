@@ -138,6 +138,11 @@ pub(super) async fn open_invites(db: &Db, workspace_id: &str, now: Timestamp) ->
     open.order_by("[created_at]").limit(MOST).await
 }
 
+/// The invitations of an address that are still good, in whatever workspaces.
+pub(super) async fn open_invites_of(db: &Db, email_key: &str, now: Timestamp) -> Result<Vec<Saved<Invite>>> {
+    db.find::<Invite>("[email_key] = ? AND [expires_at] > ?", (email_key, now)).limit(MOST).await
+}
+
 /// The invitation of an address, good or expired.
 pub(super) async fn invite_for(db: &Db, workspace_id: &str, email_key: &str) -> Result<Option<Saved<Invite>>> {
     db.find::<Invite>("[workspace_id] = ? AND [email_key] = ?", [workspace_id, email_key]).first().await

@@ -10,7 +10,7 @@ mod mutations;
 mod passwords;
 mod refresh;
 mod roles;
-mod second_factor;
+pub(crate) mod second_factor;
 mod secrets;
 mod sessions;
 mod sign_up;

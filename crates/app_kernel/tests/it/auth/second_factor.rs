@@ -22,10 +22,10 @@ on_every_database!(
 
 /// As an authenticator app has it.
 #[derive(Clone)]
-pub(super) struct App(Vec<u8>);
+pub(crate) struct App(Vec<u8>);
 
 impl App {
-    pub(super) fn new(base32: &str) -> Self {
+    pub(crate) fn new(base32: &str) -> Self {
         let digit = |c: char| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c).expect("base32") as u64;
         let chunk = |text: &str| text.chars().fold(0, |bits, c| bits << 5 | digit(c)).to_be_bytes()[3..].to_vec();
         App((0..base32.len()).step_by(8).flat_map(|at| chunk(&base32[at..at + 8])).collect())
@@ -36,7 +36,7 @@ impl App {
     }
 
     /// The code that it shows at this time (RFC 6238).
-    pub(super) fn code_at(&self, now: Timestamp) -> String {
+    pub(crate) fn code_at(&self, now: Timestamp) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.0);
         let tag = hmac::sign(&key, &(now.as_second() / 30).to_be_bytes());
         let offset = usize::from(tag.as_ref()[19] & 15);

@@ -1,7 +1,9 @@
 //! What several test files need.
 
+pub(crate) mod browser;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
+pub(crate) mod oauth_provider;
 pub(crate) mod open_transactions;
 pub(crate) mod program;
 #[cfg(target_os = "linux")]

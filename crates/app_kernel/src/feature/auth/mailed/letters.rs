@@ -4,10 +4,12 @@ use crate::engine::mail::Mail;
 
 /// Something that has happened to an account, of which its owner should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::feature::auth) enum Notice {
+pub(crate) enum Notice {
     PasswordChanged,
     SecondFactorAdded,
     SecondFactorRemoved,
+    WayInAdded,
+    WayInRemoved,
 }
 
 /// Writes the mails of a service.
@@ -52,6 +54,8 @@ impl Letters {
             Notice::PasswordChanged => "The password of your account was changed",
             Notice::SecondFactorAdded => "A second factor was added to your account",
             Notice::SecondFactorRemoved => "The second factor of your account was removed",
+            Notice::WayInAdded => "A way to sign in was added to your account",
+            Notice::WayInRemoved => "A way to sign in was removed from your account",
         };
         let text = format!("{what} at {service}.\n\nIf it was not you, set a new password at once.\n");
         Mail { to: to.to_owned(), subject: format!("{what} at {service}"), text }

@@ -14,7 +14,7 @@ mod store;
 use std::sync::Arc;
 
 use self::letters::Letters;
-pub(super) use self::letters::Notice;
+pub(crate) use self::letters::Notice;
 use self::store::{MailToken, Purpose};
 use super::extract::UserIdentity;
 use super::flows::Visit;
@@ -85,7 +85,7 @@ impl Auth {
     }
 
     /// Tells somebody what has happened to their account. A failure is logged: what happened has happened.
-    pub(super) fn notify(&self, user: &User, notice: Notice) {
+    pub(crate) fn notify(&self, user: &User, notice: Notice) {
         if !self.post.queue.is_on() {
             return;
         }

@@ -8,16 +8,15 @@
 //!   in `JWT_SECRET_PREVIOUS`. Recovery codes are stored as hashes.
 //! - A session remembers whether it began with a second factor ([`UserIdentity::has_second_factor`]), so that others can insist on one.
 
-mod challenge;
 mod routes;
 mod store;
 mod totp;
 mod vault;
 
-use self::challenge::Challenges;
 use self::store::SecondFactor;
 use self::vault::Vault;
 use super::Auth;
+use super::challenge::{Begun, Challenges};
 use super::extract::UserIdentity;
 use super::flows::{Tokens, Visit};
 use super::mailed::Notice;
@@ -25,7 +24,7 @@ use super::store::User;
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
-use crate::base::secret::{Secret, fill_random};
+use crate::base::secret::fill_random;
 use crate::store::db::row::Saved;
 
 pub(super) use self::routes::routes;
@@ -48,8 +47,12 @@ impl SecondFactors {
     pub(super) fn new(config: &ServiceConfig, clock: Clock) -> Self {
         let url = config.effective_public_url();
         let issuer = url.split_once("://").map_or(&*url, |(_, place)| place).to_owned();
-        let secrets: Vec<&Secret> = config.jwt_secret.iter().chain(&config.jwt_secret_previous).collect();
-        SecondFactors { vault: Vault::new(&secrets), challenges: Challenges::new(&secrets, clock), issuer }
+        let secrets = config.signing_secrets();
+        SecondFactors {
+            vault: Vault::new(&secrets),
+            challenges: Challenges::new(Begun::Login, &secrets, clock),
+            issuer,
+        }
     }
 }
 
