@@ -21,8 +21,9 @@ use tower::Service;
 
 use super::identity::Authenticate;
 use super::middleware::cors::{self, Cors, Grant};
+use super::middleware::exchange::{Exchange, ExchangeSlot};
 use super::middleware::limits::{BodyLimits, LimitedBody};
-use super::middleware::request_log::{ExchangeSlot, NoteRoute, RequestLine};
+use super::middleware::request_log::{NoteRoute, RequestLine};
 use super::middleware::security_headers::SecurityHeaders;
 use super::middleware::{catch_panic, client_address::TrustedProxies, compression, limits, request_id};
 use super::reply::{complete, problem};
@@ -31,12 +32,8 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 
 pub use super::middleware::client_address::ClientAddress;
+pub(crate) use super::middleware::exchange::{arrived, client_address, note_workspace, request_id};
 pub use super::middleware::request_id::RequestId;
-pub(crate) use super::middleware::request_log::note_workspace;
-
-/// When the request arrived. For durations only: the time of day comes from the clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrived(pub Instant);
 
 /// What is in the paths of routes that answer API keys.
 const API_KEYS: &str = "/api-keys";
@@ -139,7 +136,7 @@ impl Inner {
         let response = if cors::is_preflight(&parts.method, &parts.headers) {
             visit.grant.preflight(&parts.headers)
         } else if let Some(error) = limits::refusal(&parts, &self.rules.body) {
-            problem(&error, Some(visit.line.request_id.as_str()))
+            problem(&error, Some(visit.line.exchange.request_id.as_str()))
         } else {
             self.ask_router(parts, body, &mut visit).await
         };
@@ -155,15 +152,14 @@ impl Inner {
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
         let (client, over_tls) = self.rules.trusted_proxies.client(peer, &parts.headers);
         let request_id = RequestId::take(&mut parts.headers);
-        parts.extensions.insert(request_id.clone());
-        parts.extensions.insert(ClientAddress(client));
-        parts.extensions.insert(Arrived(arrived));
+        let exchange = Arc::new(Exchange::new(request_id, client, arrived));
+        parts.extensions.insert(ExchangeSlot(exchange.clone()));
         Visit {
             grant: self.rules.cors.grant(&parts.headers),
             over_tls,
             is_secret: self.rules.is_secret(parts.uri.path()),
             accepts_gzip: compression::accepts_gzip(&parts.headers),
-            line: RequestLine::new(parts.method.clone(), request_id, client, arrived),
+            line: RequestLine::new(parts.method.clone(), exchange),
         }
     }
 
@@ -174,9 +170,8 @@ impl Inner {
     {
         let line = &mut visit.line;
         let exchange = line.exchange.clone();
-        parts.extensions.insert(ExchangeSlot(exchange.clone()));
         let caller_slot = &mut line.caller;
-        let request_id = line.request_id.as_str();
+        let request_id = exchange.request_id.as_str();
         let answered = catch_panic::catch(async {
             let caller = self.identify(&mut parts).await.in_request(request_id);
             *caller_slot = Some(caller.clone());
@@ -212,7 +207,7 @@ impl Inner {
         }
     }
 
-    fn limit<B>(&self, parts: Parts, body: B, exchange: &Arc<super::middleware::request_log::Exchange>) -> Request<Body>
+    fn limit<B>(&self, parts: Parts, body: B, exchange: &Arc<Exchange>) -> Request<Body>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -231,11 +226,11 @@ impl Inner {
     fn send_off(&self, response: Response, visit: Visit) -> Response {
         let Visit { line, grant, over_tls, is_secret, accepts_gzip } = visit;
         let is_head = line.method == Method::HEAD;
-        let response = complete(response, line.request_id.as_str());
+        let response = complete(response, line.exchange.request_id.as_str());
         let mut response = if is_secret || is_head { response } else { compression::compress(response, accepts_gzip) };
         let headers = response.headers_mut();
         headers.reserve(12);
-        headers.insert(&request_id::X_REQUEST_ID, line.request_id.header());
+        headers.insert(&request_id::X_REQUEST_ID, line.exchange.request_id.header());
         grant.apply(headers);
         self.rules.security_headers.apply(headers, over_tls, is_secret);
         if is_head && !response.body().is_end_stream() {

@@ -45,15 +45,7 @@ const RESERVED: [Reserved; 6] = [
     },
     Reserved {
         is: |path| {
-            matches!(
-                path[0],
-                "rusqlite"
-                    | "tokio_postgres"
-                    | "tokio_postgres_rustls"
-                    | "deadpool"
-                    | "deadpool_postgres"
-                    | "mysql_async"
-            )
+            matches!(path[0], "rusqlite" | "tokio_postgres" | "tokio_postgres_rustls" | "deadpool" | "mysql_async")
         },
         places: &["store/db/driver/"],
         rule: "only store/db/driver/ names a driver crate; add what you need to the seam in store/db/driver/mod.rs",

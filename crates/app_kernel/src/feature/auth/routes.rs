@@ -29,7 +29,7 @@ use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
-use crate::web::edge::{Arrived, ClientAddress};
+use crate::web::edge;
 use crate::web::extract::{Form, Json, Path};
 use crate::web::reply::{Created, NoContent};
 
@@ -391,13 +391,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let address = edge::client_address(&parts.extensions).map(|address| address.0);
         Ok(Visit {
             caller: parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous),
             origin: address.map(limits::origin),
             address: address.map(|address| address.to_canonical().to_string()),
             user_agent: user_agent(&parts.headers),
-            arrived: parts.extensions.get::<Arrived>().map_or_else(Instant::now, |arrived| arrived.0),
+            arrived: edge::arrived(&parts.extensions).unwrap_or_else(Instant::now),
         })
     }
 }

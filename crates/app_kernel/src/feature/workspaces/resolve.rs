@@ -112,7 +112,7 @@ pub(crate) async fn belonging(parts: &mut Parts, db: &Db, id: &str, user: &UserI
     check_second_factor(found.workspace.requires_second_factor, user.has_second_factor)?;
     let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
     parts.extensions.insert(caller.in_workspace(id));
-    note_workspace(parts, id);
+    note_workspace(&parts.extensions, id);
     parts.extensions.insert(Arc::clone(&found));
     Ok(found)
 }

@@ -36,12 +36,9 @@ fn routes() -> Router {
         .route("/length", post(async |body: Bytes| body.len().to_string()))
         .route(
             "/who",
-            get(
-                async |Extension(caller): Extension<Caller>,
-                       Extension(ClientAddress(client)): Extension<ClientAddress>| {
-                    format!("{} {:?} {:?} {client}", caller.kind().as_str(), caller.user_id(), caller.request_id())
-                },
-            ),
+            get(async |Extension(caller): Extension<Caller>, ClientAddress(client): ClientAddress| {
+                format!("{} {:?} {:?} {client}", caller.kind().as_str(), caller.user_id(), caller.request_id())
+            }),
         )
         .route(
             "/long",

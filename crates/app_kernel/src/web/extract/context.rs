@@ -10,7 +10,7 @@ use crate::base::caller::Caller;
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::store::db::Db;
-use crate::web::edge::{ClientAddress, RequestId};
+use crate::web::edge::{self, ClientAddress, RequestId};
 
 fn caller(parts: &Parts) -> Caller {
     parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
@@ -58,17 +58,17 @@ impl OperationInput for ClientAddress {}
 
 /// Puts what the edge found out about a request into a handler's hands.
 macro_rules! from_the_edge {
-    ($name:ident) => {
+    ($name:ident, $find:path) => {
         impl<S: Send + Sync> FromRequestParts<S> for $name {
             type Rejection = Error;
 
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-                let found = parts.extensions.get::<$name>().cloned();
-                found.ok_or_else(|| Error::internal("these routes are served without the kernel's edge"))
+                $find(&parts.extensions)
+                    .ok_or_else(|| Error::internal("these routes are served without the kernel's edge"))
             }
         }
     };
 }
 
-from_the_edge!(RequestId);
-from_the_edge!(ClientAddress);
+from_the_edge!(RequestId, edge::request_id);
+from_the_edge!(ClientAddress, edge::client_address);

@@ -4,6 +4,7 @@ pub(crate) mod catch_panic;
 pub(super) mod client_address;
 pub(super) mod compression;
 pub(super) mod cors;
+pub(super) mod exchange;
 pub(super) mod limits;
 pub(super) mod request_id;
 pub(super) mod request_log;

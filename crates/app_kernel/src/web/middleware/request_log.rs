@@ -4,57 +4,22 @@
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::Route;
 use tower::{Layer, Service};
 
-use super::limits::BodyFate;
-use super::request_id::RequestId;
+use super::exchange::{Exchange, ExchangeSlot};
 use crate::base::caller::Caller;
 
 /// The status that stands for a client that left before its answer, as proxies write it.
 const CLIENT_LEFT: u16 = 499;
 /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
 const LONGEST_ADDRESS: usize = 45;
-
-/// What the edge learns of a request while the router has it.
-#[derive(Debug, Default)]
-pub(in crate::web) struct Exchange {
-    route: OnceLock<MatchedPath>,
-    workspace: OnceLock<Box<str>>,
-    body: BodyFate,
-}
-
-impl Exchange {
-    pub(in crate::web) fn body(&self) -> &BodyFate {
-        &self.body
-    }
-}
-
-impl AsRef<BodyFate> for Exchange {
-    fn as_ref(&self) -> &BodyFate {
-        &self.body
-    }
-}
-
-/// Lies in the request's extensions.
-#[derive(Debug, Clone)]
-pub(in crate::web) struct ExchangeSlot(pub(in crate::web) Arc<Exchange>);
-
-/// Has the request's line tell which workspace the request is about.
-pub(crate) fn note_workspace(parts: &Parts, id: &str) {
-    if let Some(ExchangeSlot(exchange)) = parts.extensions.get() {
-        // Of several that a request asks for, the line tells the first.
-        let _ = exchange.workspace.set(id.into());
-    }
-}
 
 /// Notes the route's template, which is known inside the router only. Adds no future of its own.
 #[derive(Debug, Clone, Copy)]
@@ -95,17 +60,14 @@ impl Service<Request> for NotingRoute {
 #[derive(Debug)]
 pub(in crate::web) struct RequestLine {
     pub(in crate::web) method: Method,
-    pub(in crate::web) request_id: RequestId,
-    pub(in crate::web) client: IpAddr,
-    pub(in crate::web) arrived: Instant,
     pub(in crate::web) exchange: Arc<Exchange>,
     pub(in crate::web) caller: Option<Caller>,
     is_written: bool,
 }
 
 impl RequestLine {
-    pub(in crate::web) fn new(method: Method, request_id: RequestId, client: IpAddr, arrived: Instant) -> Self {
-        RequestLine { method, request_id, client, arrived, exchange: Arc::default(), caller: None, is_written: false }
+    pub(in crate::web) fn new(method: Method, exchange: Arc<Exchange>) -> Self {
+        RequestLine { method, exchange, caller: None, is_written: false }
     }
 
     pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {
@@ -120,13 +82,13 @@ impl RequestLine {
             method = self.method.as_str(),
             route = self.exchange.route.get().map_or("none", MatchedPath::as_str),
             status,
-            duration_ms = self.arrived.elapsed().as_micros() as f64 / 1000.0,
-            request_id = self.request_id.as_str(),
+            duration_ms = self.exchange.arrived.elapsed().as_micros() as f64 / 1000.0,
+            request_id = self.exchange.request_id.as_str(),
             caller = caller.map_or("anonymous", |caller| caller.kind().as_str()),
             user_id = caller.and_then(Caller::user_id),
             api_key_id = caller.and_then(Caller::api_key_id),
             workspace_id = self.exchange.workspace.get().map(AsRef::as_ref),
-            client = AddressText::new(self.client).as_str(),
+            client = AddressText::new(self.exchange.client).as_str(),
             bytes,
             "request"
         );

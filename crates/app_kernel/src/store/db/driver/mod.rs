@@ -10,6 +10,8 @@ mod administer;
 mod finish;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(all(test, feature = "mysql", feature = "postgres"))]

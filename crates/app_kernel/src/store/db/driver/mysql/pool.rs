@@ -4,16 +4,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{self, Metrics, PoolConfig, QueueMode, RecycleResult, Timeouts};
+use deadpool::managed::{self, Metrics, RecycleResult};
 use foldhash::fast::RandomState;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Opts, Statement};
 
+use super::super::pool;
 use super::Options;
 
-/// Connections, where nobody says how many.
-const POOL_SIZE: usize = 10;
 /// A connection that was taken so long ago may have been closed meanwhile, by the server or on the way: it is asked first.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// How many prepared statements a connection keeps. Where there are more, it starts afresh: simple, and rare.
@@ -68,30 +66,17 @@ impl managed::Manager for Connections {
 
 /// An empty pool.
 pub(super) fn new(opts: Opts, options: &Options) -> Pool {
-    let mut config = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
-    config.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
-    let limit = Some(options.connect_timeout);
-    config.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
-    let pool = Pool::builder(Connections(opts)).config(config).runtime(Runtime::Tokio1).build();
-    pool.expect("a pool with limits of time has the runtime that it needs for them")
+    pool::new(Connections(opts), options)
 }
 
 /// Says goodbye on all connections: on those in use as they come back, for which it waits so long.
-pub(super) async fn close(pool: &Pool, longest: Duration) {
-    let idle = pool.retain(|_, _| false).removed;
-    pool.close();
+pub(super) async fn close(connections: &Pool, longest: Duration) {
+    let idle = connections.retain(|_, _| false).removed;
+    connections.close();
     for connection in idle {
         if let Err(error) = connection.wire.disconnect().await {
             tracing::debug!(%error, "a MySQL connection did not close in order");
         }
     }
-    // deadpool tells nobody when the others are back.
-    let all_are_back = async {
-        while pool.status().size > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if tokio::time::timeout(longest, all_are_back).await.is_err() {
-        tracing::warn!("a MySQL connection was still in use when the pool was closed");
-    }
+    pool::wait_for_all(connections, longest).await;
 }

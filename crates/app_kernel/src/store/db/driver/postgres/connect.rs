@@ -1,16 +1,11 @@
 //! From an address to a pool, and from the first failure to one line for the person who starts the service.
 
 use std::error::Error as _;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Connect, Manager, ManagerConfig, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts,
-};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
@@ -20,10 +15,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::address::{Server, TLS_PARAMS, TlsMode, TlsWish, invalid, take_params};
 use super::super::tls;
+use super::pool::{self, Pool, PoolError};
 use super::{DbError, Options};
 
-/// Connections, where nobody says how many.
-const POOL_SIZE: usize = 10;
 /// How long a statement waits for another transaction's lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long without a word the network is asked whether the server is still there.
@@ -66,6 +60,7 @@ impl Address {
     /// A pool for this address. Connects nowhere yet.
     pub(super) fn pool(&self, options: &Options) -> Result<Pool, DbError> {
         let connector = Connector {
+            config: self.config.clone(),
             tls: match self.wish.mode {
                 TlsMode::Disable => None,
                 _ => Some(Tls(MakeRustlsConnect::new(tls::client_config(&self.wish)?))),
@@ -73,18 +68,7 @@ impl Address {
             is_plain_tried_first: self.wish.mode == TlsMode::Allow,
             set_up: self.set_up(options),
         };
-        // Fast recycling asks the server nothing: a connection that closed is seen at once, and ours come back clean.
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(self.config.clone(), connector, recycling);
-        let mut pool = PoolConfig::new(options.pool_size.unwrap_or(POOL_SIZE).max(1));
-        pool.queue_mode = QueueMode::Lifo; // the last one used has its statements and plans warm
-        let limit = Some(options.connect_timeout);
-        pool.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
-        Pool::builder(manager)
-            .config(pool)
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| invalid(format!("DATABASE_URL: the pool can't be made: {error}")))
+        Ok(pool::new(connector, options))
     }
 
     /// Makes one connection, and says in one line why it can't be made.
@@ -188,32 +172,27 @@ fn is_local(config: &Config) -> bool {
 }
 
 /// Makes connections and sets them up.
-struct Connector {
+pub(super) struct Connector {
+    config: Config,
     tls: Option<Tls>,
     is_plain_tried_first: bool,
     set_up: String,
 }
 
-type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
-
-impl Connect for Connector {
-    fn connect(&self, config: &Config) -> Connecting<'_> {
-        let config = config.clone();
-        Box::pin(async move {
-            let (client, task) = self.open(&config).await?;
-            client.batch_execute(&self.set_up).await?;
-            Ok((client, task))
-        })
-    }
-}
-
 impl Connector {
-    async fn open(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    /// A connection, and the task that moves what goes over the wire.
+    pub(super) async fn connect(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, mover) = self.open().await?;
+        client.batch_execute(&self.set_up).await?;
+        Ok((client, mover))
+    }
+
+    async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
         let Some(tls) = &self.tls else {
-            return open(config, NoTls).await;
+            return open(&self.config, NoTls).await;
         };
         if self.is_plain_tried_first {
-            let mut plain = config.clone();
+            let mut plain = self.config.clone();
             plain.ssl_mode(SslMode::Disable);
             match open(&plain, NoTls).await {
                 // What a server says that wants TLS, among other things.
@@ -221,7 +200,7 @@ impl Connector {
                 outcome => return outcome,
             }
         }
-        open(config, tls.clone()).await
+        open(&self.config, tls.clone()).await
     }
 }
 

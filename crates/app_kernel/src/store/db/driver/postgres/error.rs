@@ -2,12 +2,12 @@
 
 use std::error::Error as _;
 
-use deadpool_postgres::PoolError;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError as ServerError;
 
 use super::DbError;
 use super::params::Misfit;
+use super::pool::PoolError;
 
 pub(super) fn from_pool(error: PoolError) -> DbError {
     match error {

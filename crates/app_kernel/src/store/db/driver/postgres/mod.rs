@@ -8,6 +8,7 @@
 mod connect;
 mod error;
 mod params;
+mod pool;
 mod row;
 
 use std::pin::pin;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_postgres::{Object, Pool};
+use deadpool::managed::Object;
 use futures_util::future::join;
 use futures_util::{SinkExt as _, TryStreamExt};
 use tokio::runtime::Handle;
@@ -25,28 +26,27 @@ use tokio_postgres::{Client, Statement};
 pub(super) use row::RowRef;
 
 use self::params::Param;
+use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
 use crate::base::error::Error;
 use crate::store::db::dialect::Postgres;
 
-/// How many prepared statements a connection keeps. Where there are more, it starts afresh: simple, and rare.
-const MOST_STATEMENTS: usize = 512;
 /// How much longer than the server we wait for a statement, so that it is the server who ends it.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A pool of connections.
 pub(crate) struct Driver {
     pool: Pool,
-    limits: Limits,
+    limits: Arc<Limits>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Limits {
     connect: Duration,
     statement: Duration,
     /// How a transaction begins.
-    begin: Arc<str>,
+    begin: String,
     /// Each transaction may run in another session, which pgbouncer lends.
     is_pooled: bool,
     /// The address has a limit of its own for statements, which then is the session's default.
@@ -84,11 +84,11 @@ impl Driver {
         let limits = Limits {
             connect: options.connect_timeout,
             statement: options.statement_timeout,
-            begin: address.begin(options).into(),
+            begin: address.begin(options),
             is_pooled: address.is_pooled,
             is_in_address: address.has_limit("statement_timeout"),
         };
-        Ok(Driver { pool, limits })
+        Ok(Driver { pool, limits: Arc::new(limits) })
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
@@ -96,7 +96,7 @@ impl Driver {
     }
 
     pub(crate) fn forget_statements(&self) {
-        self.pool.manager().statement_caches.clear();
+        self.pool.manager().schema_has_changed();
     }
 
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
@@ -125,24 +125,12 @@ impl Driver {
 
     pub(crate) async fn close(&self) {
         self.pool.close();
-        // Connections that are in use close as they come back; deadpool tells nobody when.
-        let all_are_back = async {
-            while self.pool.status().size > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if timeout(self.limits.statement + GRACE, all_are_back).await.is_err() {
-            tracing::warn!("a PostgreSQL connection was still in use when the pool was closed");
-        }
+        super::pool::wait_for_all(&self.pool, self.limits.statement + GRACE).await;
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = self.pool.get().await.map_err(error::from_pool)?;
-        let is_due = Object::metrics(&connection).recycle_count.is_multiple_of(64); // counting takes a walk
-        if is_due && connection.statement_cache.size() > MOST_STATEMENTS {
-            connection.statement_cache.clear();
-        }
-        let limits = self.limits.clone();
+        let limits = Arc::clone(&self.limits);
         Ok(Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits })
     }
 }
@@ -163,13 +151,13 @@ enum Stage {
 /// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
 struct Lease {
     /// None only while it is being dropped.
-    connection: Option<Object>,
+    connection: Option<Pooled>,
     stage: Stage,
     /// An answer is awaited; where it was not, nobody knows what the server is doing.
     is_busy: bool,
     /// It was dropped once, and is being rolled back. Where that is cut off too, as when the runtime ends, the connection is closed.
     is_last_chance: bool,
-    limits: Limits,
+    limits: Arc<Limits>,
 }
 
 impl Lease {
@@ -177,12 +165,12 @@ impl Lease {
         super::Session::Postgres(Session { lease: self })
     }
 
-    fn connection(&self) -> &Object {
-        self.connection.as_ref().expect("only the drop takes it")
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("only the drop takes it")
     }
 
     fn client(&self) -> &Client {
-        self.connection()
+        &self.connection.as_ref().expect("only the drop takes it").client
     }
 
     /// Runs a statement; in a transaction, its failure is remembered.
@@ -196,7 +184,7 @@ impl Lease {
         match self.attempt(sql, params, &mut on_row).await {
             Err(Fault::Postgres(error)) if error::is_stale_statement(&error) => {
                 // The table was changed since the statement was prepared. Nothing has been done.
-                drop(self.connection().statement_cache.remove(sql, &[]));
+                self.connection().forget(sql);
                 if self.stage == Stage::None {
                     self.attempt(sql, params, &mut on_row).await.map_err(|fault| self.failed(fault))
                 } else {
@@ -217,7 +205,7 @@ impl Lease {
         self.is_busy = true;
         let limit = self.limits.statement + GRACE;
         let exchange = async {
-            let statement = if self.limits.is_pooled { None } else { Some(self.prepare(sql).await?) };
+            let statement = if self.limits.is_pooled { None } else { Some(self.connection().prepared(sql).await?) };
             let execution = execute(self.client(), statement.as_ref(), sql, params, on_row);
             if self.stage != Stage::Wanted {
                 return Ok((false, execution.await?));
@@ -234,10 +222,6 @@ impl Lease {
             self.stage = Stage::Open;
         }
         outcome.map(|(_, touched)| touched)
-    }
-
-    async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        self.connection().prepare_cached(sql).await
     }
 
     /// Sends text without parameters, as it is.
@@ -450,18 +434,19 @@ impl Session<'_> {
         lease.check_usable()?;
         let limit = Some(lease.limits.statement + GRACE);
         if lease.stage == Stage::Wanted {
-            let begin = Arc::clone(&lease.limits.begin);
-            lease.plain(&begin, limit).await.map_err(|fault| lease.failed(fault))?;
+            let limits = Arc::clone(&lease.limits);
+            lease.plain(&limits.begin, limit).await.map_err(|fault| lease.failed(fault))?;
             lease.stage = Stage::Open;
         }
         let has_limit = !lease.limits.is_pooled || lease.stage == Stage::Open;
         if has_limit {
-            lease.plain(lease.limits.lifted(), limit).await.map_err(|fault| lease.failed(fault))?;
+            let lifted = lease.limits.lifted();
+            lease.plain(lifted, limit).await.map_err(|fault| lease.failed(fault))?;
         }
         let outcome = lease.plain(sql, None).await.map_err(|fault| lease.failed(fault));
         // Prepared statements may speak of columns that are gone.
-        if let Some(pool) = Object::pool(lease.connection()) {
-            pool.manager().statement_caches.clear();
+        if let Some(pool) = lease.connection.as_ref().and_then(Object::pool) {
+            pool.manager().schema_has_changed();
         }
         if has_limit && lease.stage != Stage::Failed {
             let restored = lease.limits.restored();
