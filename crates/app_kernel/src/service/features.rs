@@ -8,7 +8,8 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
-use crate::feature::{auth, health, workspaces};
+use crate::engine;
+use crate::feature::{auth, health, jobs, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -71,6 +72,17 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
             mount: mount_workspaces,
         },
+        Feature {
+            fact: match config.effective_database_url() {
+                Some(_) => Fact::on("jobs", jobs_run_where(config)),
+                None => Fact::off("jobs", "DATABASE_URL is not set"),
+            },
+            entities: match config.effective_database_url() {
+                Some(_) => engine::jobs::entities(),
+                None => Vec::new(),
+            },
+            mount: mount_jobs,
+        },
     ]
 }
 
@@ -98,6 +110,20 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
     let authenticate = workspaces::finding_workspaces(auth, kernel.db()?);
     let work: Task = Box::new(|stop| Box::pin(worker.run(stop)));
     Ok(Mounted { routes, authenticate: Some(authenticate), tasks: vec![work], ..Mounted::default() })
+}
+
+fn jobs_run_where(config: &ServiceConfig) -> String {
+    if config.worker_embedded {
+        format!("run in this process, {} side by side", config.worker_concurrency)
+    } else {
+        "WORKER_EMBEDDED is false: processes in the role `worker` run them".to_owned()
+    }
+}
+
+/// People look at jobs; who is not signed in sees none.
+fn mount_jobs(kernel: &Kernel) -> Result<Mounted> {
+    let is_off = auth_is_off(kernel.config()).is_some();
+    Ok(if is_off { Mounted::default() } else { Mounted { routes: jobs::routes(), ..Mounted::default() } })
 }
 
 fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {

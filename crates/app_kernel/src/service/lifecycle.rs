@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::facts::Fact;
 use super::features::{Mounted, features};
 use super::tasks::{Task, Tasks};
+use super::worker::{self, Handlers, Share};
 use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
@@ -35,6 +36,7 @@ pub struct Started {
     document: Document,
     facts: Vec<Fact>,
     tasks: Vec<Task>,
+    handlers: Handlers,
     name: String,
 }
 
@@ -45,12 +47,15 @@ pub struct Running {
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
     tasks: Tasks,
+    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "tests run jobs when they want"))]
+    handlers: Handlers,
 }
 
 /// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, mailer, entities, routes: add_routes } = service;
+    let Service { name, version, config, clock, mailer, entities, mut tasks, routes: add_routes } = service;
     config.check()?;
+    let catalogue = tasks.catalogue()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
@@ -60,25 +65,27 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::with_mailer(config, clock, db, mailer);
+    let kernel = Kernel::with_engines(config, clock, db, mailer, catalogue);
+    let handlers = tasks.handlers(&kernel);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
+    let (mut at_root, mut authenticate, mut background) = (ApiRouter::new(), None, Vec::new());
     for feature in features {
         let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
             (feature.mount)(&kernel)?;
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
-        tasks.extend(work);
+        background.extend(work);
         facts.push(feature.fact);
     }
     facts.push(mail_fact(kernel.mailer()));
-    tasks.extend(schedule::task(&kernel)?);
+    background.extend(schedule::task(&kernel)?);
+    background.extend(worker::embedded(&kernel, &handlers)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
-    Ok(Started { kernel, router, edge, document, facts, tasks, name })
+    Ok(Started { kernel, router, edge, document, facts, tasks: background, handlers, name })
 }
 
 pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
@@ -142,6 +149,35 @@ impl Started {
         (&self.name, &self.facts)
     }
 
+    /// Runs jobs instead of serving, until the process is told to end; then finishes what is under way.
+    pub(super) async fn work(self, share: Share) -> Result<()> {
+        let worker = worker::worker(&self.kernel, &self.handlers, share)?;
+        if worker.tasks() == 0 {
+            return Err(Error::invalid("this service has no tasks to run; add them: .task(send_email)"));
+        }
+        tracing::info!(tasks = worker.tasks(), "running jobs");
+        let told = async {
+            let reason = told_to_stop().await;
+            tracing::info!("{reason}: finishing the jobs that are under way");
+        };
+        let patience = self.kernel.config().shutdown_timeout;
+        let kernel = self.kernel.clone();
+        let (stop, stopped) = watch::channel(false);
+        let mut work = tokio::spawn(worker.run(until(stopped)));
+        tokio::select! {
+            () = told => {}
+            ended = &mut work => return ended.map_err(|cause| Error::internal("the worker ended badly").cause(cause)),
+        }
+        stop.send_replace(true);
+        if tokio::time::timeout(patience, work).await.is_err() {
+            tracing::warn!("jobs did not end in SHUTDOWN_TIMEOUT_SECS and are given up; their leases will end");
+        }
+        if let Ok(db) = kernel.db() {
+            db.close().await;
+        }
+        Ok(())
+    }
+
     /// Opens the door at the configured address.
     ///
     /// # Errors
@@ -175,8 +211,13 @@ impl Started {
             let drained = server::serve(listener, self.edge, limits, shutdown).await;
             tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
         });
-        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks) })
+        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks), handlers: self.handlers })
     }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
@@ -207,6 +248,12 @@ impl Running {
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// A worker for the service's jobs that somebody drives.
+    #[cfg(feature = "testing")]
+    pub(crate) fn worker(&self) -> Result<crate::engine::jobs::Worker> {
+        worker::worker(&self.kernel, &self.handlers, worker::Share::default())
     }
 
     /// Lets the requests in flight finish, closes the database, and returns.

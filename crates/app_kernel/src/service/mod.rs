@@ -10,6 +10,7 @@ mod progress;
 mod roles;
 mod schedule;
 mod tasks;
+mod worker;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::ApiMethodRouter;
@@ -19,6 +20,7 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
 use crate::engine::mail::Mailer;
+use crate::feature::jobs::{JobRegistry, RunTask};
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 
@@ -47,6 +49,7 @@ pub struct Service {
     clock: Clock,
     mailer: Option<Mailer>,
     entities: Vec<&'static EntityDef>,
+    tasks: JobRegistry,
     routes: Vec<AddRoutes>,
 }
 
@@ -63,6 +66,7 @@ impl Service {
             clock: Clock::system(),
             mailer: None,
             entities: Vec::new(),
+            tasks: JobRegistry::new(),
             routes: Vec::new(),
         }
     }
@@ -76,6 +80,18 @@ impl Service {
     /// Declares an entity: its table is made and kept at start.
     pub fn entity<T: Entity>(mut self) -> Self {
         self.entities.push(T::definition());
+        self
+    }
+
+    /// Adds a task, so that its jobs can be enqueued and are run: `.task(send_email)`.
+    pub fn task<T: RunTask>(mut self, task: T) -> Self {
+        self.tasks.task(task);
+        self
+    }
+
+    /// Adds the tasks of a module.
+    pub fn tasks(mut self, tasks: JobRegistry) -> Self {
+        self.tasks.absorb(tasks);
         self
     }
 

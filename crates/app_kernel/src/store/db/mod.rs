@@ -44,6 +44,7 @@ pub use api::params::Params;
 pub use api::raw::{Execute, Query};
 pub use api::save::{Delete, Savable, Save, SaveRow};
 pub use api::shape::{Shape, Typed, Untyped};
+pub(crate) use api::sql::Sql;
 pub use dialect::Backend;
 pub use driver::Options;
 pub use migrate::{Migration, MigrationOptions, StatementHook};
