@@ -10,7 +10,7 @@ pub use crate::base::clock::Timestamp;
 pub use crate::base::config::ServiceConfig;
 pub use crate::base::error::{Error, ErrorKind, OrInternal, OrNotFound, Result};
 pub use crate::feature::auth::{AdminUser, CurrentUser, OptionalUser};
-pub use crate::feature::jobs::{JobContext, JobError, JobRegistry, Jobs};
+pub use crate::feature::jobs::{JobContext, JobError, JobRegistry, Jobs, QueueLimits};
 pub use crate::feature::workspaces::{WorkspaceAdmin, WorkspaceDb, WorkspaceMember, WorkspaceOwner};
 pub use crate::kernel::Kernel;
 pub use crate::service::Service;

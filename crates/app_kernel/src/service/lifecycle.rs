@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::facts::Fact;
 use super::features::{Mounted, features};
 use super::tasks::{Task, Tasks};
-use super::worker::{self, Handlers, Share};
+use super::worker::{self, Handlers, WorkerShare};
 use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
@@ -82,6 +82,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     facts.push(mail_fact(kernel.mailer()));
     background.extend(schedule::task(&kernel)?);
     background.extend(worker::embedded(&kernel, &handlers)?);
+    background.extend(worker::messenger(&kernel, &handlers));
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
@@ -149,8 +150,11 @@ impl Started {
         (&self.name, &self.facts)
     }
 
-    /// Runs jobs instead of serving, until the process is told to end; then finishes what is under way.
-    pub(super) async fn work(self, share: Share) -> Result<()> {
+    /// Runs jobs instead of serving, until the process is told to end (SIGTERM, or Ctrl-C); then finishes what is under way, or hands it back.
+    ///
+    /// # Errors
+    /// Where there are no such tasks; names them.
+    pub async fn work(self, share: WorkerShare) -> Result<()> {
         let worker = worker::worker(&self.kernel, &self.handlers, share)?;
         if worker.tasks() == 0 {
             return Err(Error::invalid("this service has no tasks to run; add them: .task(send_email)"));
@@ -164,6 +168,7 @@ impl Started {
         let kernel = self.kernel.clone();
         let (stop, stopped) = watch::channel(false);
         let mut work = tokio::spawn(worker.run(until(stopped)));
+        let _messenger = Tasks::start(worker::messenger(&self.kernel, &self.handlers).into_iter().collect());
         tokio::select! {
             () = told => {}
             ended = &mut work => return ended.map_err(|cause| Error::internal("the worker ended badly").cause(cause)),
@@ -253,7 +258,7 @@ impl Running {
     /// A worker for the service's jobs that somebody drives.
     #[cfg(feature = "testing")]
     pub(crate) fn worker(&self) -> Result<crate::engine::jobs::Worker> {
-        worker::worker(&self.kernel, &self.handlers, worker::Share::default())
+        worker::worker(&self.kernel, &self.handlers, worker::WorkerShare::default())
     }
 
     /// Lets the requests in flight finish, closes the database, and returns.

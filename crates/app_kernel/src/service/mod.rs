@@ -20,13 +20,14 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
 use crate::engine::mail::Mailer;
-use crate::feature::jobs::{JobRegistry, RunTask};
+use crate::feature::jobs::{JobRegistry, QueueLimits, RunTask};
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 
 pub use check::{Report, check};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};
+pub use worker::WorkerShare;
 
 /// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.
 ///
@@ -86,6 +87,19 @@ impl Service {
     /// Adds a task, so that its jobs can be enqueued and are run: `.task(send_email)`.
     pub fn task<T: RunTask>(mut self, task: T) -> Self {
         self.tasks.task(task);
+        self
+    }
+
+    /// Enqueues a job of a task whenever a cron expression comes round, in UTC, once for each tick in all processes together:
+    /// `.cron("tidy", "0 3 * * *", tidy_up, Tidy::default())`.
+    pub fn cron<T: RunTask>(mut self, name: &str, expression: &str, task: T, payload: T::Payload) -> Self {
+        self.tasks.cron(name, expression, task, payload);
+        self
+    }
+
+    /// Lets only so many jobs of a queue run at once, in all processes together: `.queue("mail", QueueLimits::default().concurrency(5))`.
+    pub fn queue(mut self, name: &str, limits: QueueLimits) -> Self {
+        self.tasks.queue(name, limits);
         self
     }
 

@@ -14,19 +14,19 @@ pub(super) type Handlers = BTreeMap<String, Handler>;
 /// What a worker keeps of the time to stop, to write down what it hands back.
 const TO_HAND_BACK: Duration = Duration::from_secs(2);
 
-/// What of a service's jobs a worker runs.
+/// What of a service's jobs a worker runs: all of them, where nothing is said.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Share {
+pub struct WorkerShare {
     /// Only these tasks.
-    pub(crate) tasks: Option<Vec<String>>,
+    pub tasks: Option<Vec<String>>,
     /// Only these queues.
-    pub(crate) queues: Option<Vec<String>>,
+    pub queues: Option<Vec<String>>,
     /// So many side by side, instead of what the configuration says.
-    pub(crate) concurrency: Option<usize>,
+    pub concurrency: Option<usize>,
 }
 
 /// A worker for this share of the jobs.
-pub(super) fn worker(kernel: &Kernel, handlers: &Handlers, share: Share) -> Result<Worker> {
+pub(super) fn worker(kernel: &Kernel, handlers: &Handlers, share: WorkerShare) -> Result<Worker> {
     let config = kernel.config();
     let options = WorkerOptions {
         concurrency: share.concurrency.unwrap_or(config.worker_concurrency),
@@ -38,12 +38,25 @@ pub(super) fn worker(kernel: &Kernel, handlers: &Handlers, share: Share) -> Resu
     Worker::new(&kernel.jobs()?, handlers, options)
 }
 
+/// What carries word of new jobs between processes, whether or not this one runs any.
+pub(super) fn messenger(kernel: &Kernel, handlers: &Handlers) -> Option<Task> {
+    let jobs = kernel.jobs().ok().filter(|_| !handlers.is_empty())?;
+    Some(Box::new(move |mut stop| {
+        Box::pin(async move {
+            tokio::select! {
+                _told = stop.wait_for(|stopped| *stopped) => {}
+                () = jobs.keep_in_touch() => {}
+            }
+        })
+    }))
+}
+
 /// The worker beside the requests, where there are tasks and nobody has put them elsewhere. It takes nothing new from when the process drains.
 pub(super) fn embedded(kernel: &Kernel, handlers: &Handlers) -> Result<Option<Task>> {
     if !kernel.config().worker_embedded || handlers.is_empty() || kernel.db().is_err() {
         return Ok(None);
     }
-    let (worker, kernel) = (worker(kernel, handlers, Share::default())?, kernel.clone());
+    let (worker, kernel) = (worker(kernel, handlers, WorkerShare::default())?, kernel.clone());
     Ok(Some(Box::new(move |mut stop| {
         Box::pin(async move {
             let told = async {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use super::limits::QueueLimits;
 use super::model::{LONGEST_NAME, TaskOptions};
+use super::schedule::Schedule;
 use crate::base::error::{Error, Result};
 
 /// A kind of job: its name, what it gets, and how it is run. Made by `#[task]`, which also gives it what it does.
@@ -71,11 +73,15 @@ pub(super) struct Known {
 
 /// All tasks of a service.
 #[derive(Clone, Default)]
-pub(crate) struct Catalogue(BTreeMap<String, Known>);
+pub(crate) struct Catalogue {
+    tasks: BTreeMap<String, Known>,
+    limits: BTreeMap<String, QueueLimits>,
+    pub(super) schedules: Vec<Schedule>,
+}
 
 impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.tasks.keys()).finish()
     }
 }
 
@@ -91,36 +97,78 @@ impl Catalogue {
             return Err(Error::invalid(format!("the task `{name}` needs a timeout and at least one attempt")));
         }
         let check: Check = Arc::new(|payload| P::deserialize(payload).map(drop).map_err(|error| error.to_string()));
-        match self.0.insert(name.to_owned(), Known { options, check }) {
+        match self.tasks.insert(name.to_owned(), Known { options, check }) {
             None => Ok(()),
             Some(_) => Err(Error::invalid(format!("two tasks are called `{name}`; rename one of them"))),
         }
     }
 
-    /// Adds all the tasks of another.
+    /// Gives a queue limits.
     ///
     /// # Errors
-    /// Where both have a task of one name.
-    pub(crate) fn absorb(&mut self, other: Catalogue) -> Result<()> {
-        if let Some(name) = other.names().find(|name| self.0.contains_key(*name)) {
-            return Err(Error::invalid(format!("two tasks are called `{name}`; rename one of them")));
-        }
-        self.0.extend(other.0);
+    /// Where its name is none.
+    pub(crate) fn limit(&mut self, queue: &str, limits: QueueLimits) -> Result<()> {
+        check_name("a queue's name", queue)?;
+        self.limits.insert(queue.to_owned(), limits);
         Ok(())
     }
 
+    /// Whether any queue has limits.
+    pub(super) fn has_limits(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// The limits of a queue, where it has any.
+    pub(super) fn limits_of(&self, queue: &str) -> Option<QueueLimits> {
+        self.limits.get(queue).copied()
+    }
+
+    /// Adds a schedule.
+    ///
+    /// # Errors
+    /// Where another has its name.
+    pub(crate) fn schedule(&mut self, schedule: Schedule) -> Result<()> {
+        let name = schedule.name();
+        if self.schedules.iter().any(|other| other.name() == name) {
+            return Err(Error::invalid(format!("two schedules are called `{name}`; rename one of them")));
+        }
+        self.schedules.push(schedule);
+        Ok(())
+    }
+
+    /// Makes sure that what is scheduled can be run.
+    ///
+    /// # Errors
+    /// Names the task that is missing.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.schedules.iter().try_for_each(|schedule| self.get(schedule.task()).map(drop))
+    }
+
+    /// Adds all that is in another.
+    ///
+    /// # Errors
+    /// Where both have a task or a schedule of one name.
+    pub(crate) fn absorb(&mut self, other: Catalogue) -> Result<()> {
+        if let Some(name) = other.names().find(|name| self.tasks.contains_key(*name)) {
+            return Err(Error::invalid(format!("two tasks are called `{name}`; rename one of them")));
+        }
+        self.tasks.extend(other.tasks);
+        self.limits.extend(other.limits);
+        other.schedules.into_iter().try_for_each(|schedule| self.schedule(schedule))
+    }
+
     pub(super) fn get(&self, name: &str) -> Result<&Known> {
-        self.0.get(name).ok_or_else(|| {
+        self.tasks.get(name).ok_or_else(|| {
             Error::invalid(format!(
                 "there is no task `{name}`; add it to the service: .task({name}). Known: {}",
-                if self.0.is_empty() { "none".to_owned() } else { self.names().collect::<Vec<_>>().join(", ") }
+                if self.tasks.is_empty() { "none".to_owned() } else { self.names().collect::<Vec<_>>().join(", ") }
             ))
             .code("unknown_task")
         })
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.tasks.keys().map(String::as_str)
     }
 }
 

@@ -161,6 +161,16 @@ macro_rules! options {
                 })
             }
 
+            /// Counts together with others of this key in its queue, against the queue's limit for a key.
+            pub fn concurrency_key(self, key: impl Into<String>) -> Self {
+                let key = key.into();
+                self.change(|job| {
+                    check_key("a concurrency key", &key)?;
+                    job.concurrency_key = Some(key.clone());
+                    Ok(())
+                })
+            }
+
             /// In another queue than the task's own.
             pub fn queue(self, queue: impl Into<String>) -> Self {
                 let queue = queue.into();

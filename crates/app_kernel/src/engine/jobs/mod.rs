@@ -20,12 +20,15 @@
 //!   failures. A worker that stops hands back what it can't finish; that costs no try.
 //! - Waits between tries grow, with jitter. A task's error says whether to try again, to give up, or to come back later ([`JobError`]).
 //! - Jobs of a queue are claimed by priority, then by the time they became due. They run side by side, so there is no order among them.
+//! - A queue may have limits, which hold for all processes together: see [`QueueLimits`]. A schedule makes one job for each of its ticks.
 //! - Jobs are due by the service's clock, which tests move; leases are between processes, so no test's clock touches them.
 
 mod catalogue;
 mod enqueue;
+mod limits;
 mod model;
 mod run;
+mod schedule;
 mod store;
 mod wake;
 mod worker;
@@ -33,6 +36,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::schedule::Schedules;
 use self::store::Now;
 use self::wake::Waker;
 use crate::base::clock::Clock;
@@ -43,15 +47,20 @@ use crate::store::db::entity::{Entity as _, EntityDef};
 pub(crate) use self::catalogue::Catalogue;
 pub use self::catalogue::{Task, TaskRef};
 pub use self::enqueue::{Enqueue, EnqueueMany, Enqueued};
+pub use self::limits::QueueLimits;
 pub use self::model::{DEFAULT_QUEUE, JobError, JobState, TaskOptions};
 pub use self::run::Run;
 pub(crate) use self::run::{Answer, Handler};
+pub(crate) use self::schedule::Schedule;
 pub use self::store::Job;
 pub(crate) use self::worker::{Worker, WorkerOptions};
 
+/// How long finished jobs are kept at least: as long as they are there, their tick is not made again by a clock that is late.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3600);
+
 /// The tables that must exist.
 pub(crate) fn entities() -> Vec<&'static EntityDef> {
-    vec![Job::definition()]
+    vec![Job::definition(), limits::Queue::definition()]
 }
 
 /// Enqueues jobs and looks after them, on behalf of one caller. Cheap to clone.
@@ -84,8 +93,9 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Shared {
     catalogue: Catalogue,
+    schedules: Schedules,
     clock: Clock,
-    wake: Waker,
+    wake: Arc<Waker>,
     /// How long jobs that succeeded or were cancelled are kept.
     keep: Duration,
 }
@@ -93,7 +103,9 @@ struct Shared {
 impl Jobs {
     /// Jobs of these tasks in this database.
     pub(crate) fn new(db: Db, clock: Clock, catalogue: Catalogue, keep: Duration) -> Self {
-        Jobs { shared: Arc::new(Shared { catalogue, clock, wake: Waker::default(), keep }), db: db.without_workspace() }
+        let schedules = Schedules::new(catalogue.schedules.clone(), clock.now());
+        let (wake, keep) = (Arc::<Waker>::default(), keep.max(SHORTEST_RETENTION));
+        Jobs { shared: Arc::new(Shared { catalogue, schedules, clock, wake, keep }), db: db.without_workspace() }
     }
 
     /// The same within a transaction, or on behalf of another handle's caller: what is enqueued is there if and when that is committed.
@@ -151,6 +163,11 @@ impl Jobs {
         store::counts(&self.db).await
     }
 
+    /// Tells the workers of other processes what is enqueued here, and hears of theirs, where the database can carry that.
+    pub(crate) async fn keep_in_touch(self) {
+        Arc::clone(&self.shared.wake).keep_in_touch(&self.db).await;
+    }
+
     /// What a worker of this process looks like from outside: none where there is none.
     pub(crate) fn worker_is_well(&self) -> Option<bool> {
         self.shared.wake.worker_is_well()
@@ -160,6 +177,19 @@ impl Jobs {
     #[cfg(feature = "testing")]
     pub(crate) fn left_behind(&self) -> std::collections::BTreeMap<String, usize> {
         self.shared.wake.left_behind()
+    }
+
+    /// Makes the jobs of schedules whose tick has come, unless another process has.
+    async fn tick(&self) -> Result<()> {
+        for (schedule, tick) in self.shared.schedules.due(self.shared.clock.now()) {
+            let options = &self.shared.catalogue.get(schedule.task())?.options;
+            let job = schedule::job_of(&schedule, tick, options);
+            if let Err(error) = store::insert(&self.db, &[job], self.now(), true).await {
+                self.shared.schedules.not_done(&schedule, tick);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn wake_after_commit(&self) {

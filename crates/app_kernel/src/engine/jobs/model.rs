@@ -13,6 +13,8 @@ use crate::store::db::entity::Entity;
 pub(super) const LONGEST_ERROR: usize = 4096;
 /// The longest payload, in bytes: what is larger belongs into a table or a file, and the job gets its id.
 pub(super) const LONGEST_PAYLOAD: usize = 1 << 20;
+/// The longest result, in bytes.
+pub(super) const LONGEST_RESULT: usize = LONGEST_PAYLOAD;
 /// The longest name of a task or a queue, and the longest key, in characters.
 pub(super) const LONGEST_NAME: usize = 200;
 
@@ -179,6 +181,9 @@ pub(super) fn after(
         if attempt < max_attempts { Next::Again { wait, error } } else { Next::Failed { error } }
     };
     match answer {
+        Ok(result) if result.to_string().len() > LONGEST_RESULT => Next::Failed {
+            error: format!("the task's result is longer than {LONGEST_RESULT} bytes; store it, and answer its id"),
+        },
         Ok(result) => Next::Succeeded(result),
         Err(JobError::Retry(error)) => failed(options.wait(attempt), error),
         Err(JobError::RetryIn(wait, error)) => failed(wait, error),
@@ -226,6 +231,14 @@ mod tests {
         );
         assert_eq!(say(JobError::discard("x")), Next::Failed { error: text });
         assert_eq!(say(JobError::Snooze(minute)), Next::Back { wait: minute });
+    }
+
+    #[test]
+    fn a_result_that_is_no_row_is_a_failure_at_once() {
+        let large = serde_json::Value::String("x".repeat(LONGEST_RESULT));
+        assert!(
+            matches!(after(Ok(large), 1, 3, &options()), Next::Failed { error } if error.contains("answer its id"))
+        );
     }
 
     #[test]

@@ -1,19 +1,28 @@
-//! How a worker hears that there is something to do before its next look: by whoever enqueues in the same process. Looks are the floor, so a
-//! call that is lost costs time and nothing else. Other processes are called here too, once there is a way to them.
+//! How a worker hears that there is something to do before its next look: from whoever enqueues in the same process, and from other processes
+//! by PostgreSQL's notifications. Looks are the floor, so a call that is lost costs time and nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::store::db::{Backend, Db};
+
 /// After how long without an answer of the database a worker is not well.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// What PostgreSQL calls the conversation of our processes.
+const CHANNEL: &str = "app_kernel_jobs";
+/// Between two calls to other processes.
+const BETWEEN_CALLS: Duration = Duration::from_millis(50);
 
 /// Wakes the worker of this process, and knows how it is.
 #[derive(Debug, Default)]
 pub(super) struct Waker {
     notify: Notify,
+    /// There is something for other processes to do.
+    others: Notify,
     last_look: Mutex<Option<Instant>>,
     left_behind: Mutex<BTreeMap<String, usize>>,
 }
@@ -24,6 +33,27 @@ impl Waker {
     /// There may be something to do.
     pub(super) fn wake(&self) {
         self.notify.notify_one();
+    }
+
+    /// Calls other processes whenever jobs were enqueued here, and is called by them; as often as once in a while, whatever the number of jobs,
+    /// because the server tells everybody everything. Goes on until it is dropped.
+    pub(super) async fn keep_in_touch(self: Arc<Self>, db: &Db) {
+        let waker = Arc::clone(&self);
+        let listen = db.listen(CHANNEL, Arc::new(move || waker.notify.notify_one()));
+        let call = async {
+            loop {
+                self.others.notified().await;
+                if let Err(error) = db.notify(CHANNEL).await {
+                    tracing::debug!(%error, "other processes are not told of jobs; they will see them");
+                }
+                tokio::time::sleep(BETWEEN_CALLS).await;
+            }
+        };
+        if db.backend() == Backend::Postgres {
+            tokio::join!(listen, call);
+        } else {
+            std::future::pending().await
+        }
     }
 
     /// Jobs of these tasks are there and due.
@@ -37,6 +67,7 @@ impl Waker {
         }
         drop(left);
         self.wake();
+        self.others.notify_one();
     }
 
     /// Until somebody wakes us.

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Jobs;
 use super::catalogue::Known;
 use super::model::Next;
 use super::run::{Handler, Run, Signal, execute};
 use super::store::{self, Claimed, Outcome};
+use super::{Jobs, limits};
 use crate::base::backoff::Backoff;
-use crate::base::error::Result;
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::id::new_id;
 use crate::engine::claims;
 
@@ -210,6 +210,7 @@ impl Worker {
     async fn claim(&self, ends: &Ends) -> Result<usize> {
         let inner = &*self.0;
         let (db, now) = (&inner.jobs.db, inner.jobs.now());
+        inner.jobs.tick().await?;
         let mut outlook = store::look(db, now).await?;
         if outlook.is_promotion_due && store::promote(db, now).await? > 0 {
             outlook = store::look(db, now).await?;
@@ -230,8 +231,11 @@ impl Worker {
             if most == 0 {
                 return Ok(sum);
             }
-            let claimed =
-                store::claim(&inner.jobs.db, queue, &inner.names, most, &inner.id, inner.options.lease).await?;
+            let (db, tasks, lease) = (&inner.jobs.db, &inner.names, inner.options.lease);
+            let claimed = match inner.jobs.shared.catalogue.limits_of(queue) {
+                None => store::claim(db, queue, tasks, most, &inner.id, lease).await?,
+                Some(limits) => limits::claim(db, queue, limits, tasks, most, &inner.id, lease).await?,
+            };
             let count = claimed.len();
             claimed.into_iter().for_each(|job| self.start(job, ends));
             sum += count;
@@ -264,6 +268,11 @@ impl Worker {
 async fn until(closed: &mut watch::Receiver<bool>) {
     // A sender that is gone has closed too.
     let _ = closed.wait_for(|closed| *closed).await;
+}
+
+/// Whether the same may work a little later: the database is away, full, or too busy.
+fn is_passing(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable || error.error_code() == "try_again"
 }
 
 impl Inner {
@@ -307,10 +316,31 @@ impl Inner {
             drop(held);
             drop(slots);
             self.written.notify_one();
+            if self.jobs.shared.catalogue.has_limits() {
+                // A queue may have room again.
+                self.jobs.shared.wake.wake();
+            }
         }
     }
 
+    /// Writes ends, however long the database is away. One that it refuses, though it is there, does not keep the others from being written.
     async fn write(&self, outcomes: &[Outcome]) {
+        let Err(refusal) = self.write_while_away(outcomes).await else { return };
+        for outcome in outcomes {
+            if outcomes.len() > 1 && self.write_while_away(std::slice::from_ref(outcome)).await.is_ok() {
+                continue;
+            }
+            let job_id = &outcome.id;
+            tracing::error!(%job_id, cause = ?refusal, "the end of a job can't be written: {refusal}");
+            let error = format!("its end could not be written: {refusal}");
+            let failed = Outcome { id: outcome.id.clone(), fence: outcome.fence, next: Next::Failed { error } };
+            if let Err(error) = self.write_while_away(&[failed]).await {
+                tracing::error!(%job_id, cause = ?error, "nor that it has failed; its lease will end");
+            }
+        }
+    }
+
+    async fn write_while_away(&self, outcomes: &[Outcome]) -> Result<()> {
         let ours = outcomes.iter().filter(|outcome| outcome.next != Next::NotOurs).count() as u64;
         let mut failures = 0;
         loop {
@@ -321,15 +351,16 @@ impl Inner {
                     if had < ours && failures == 0 {
                         tracing::warn!(jobs = ours - had, "the ends of jobs came too late: their leases were over");
                     }
-                    return;
+                    return Ok(());
                 }
-                Err(error) => {
+                Err(error) if is_passing(&error) => {
                     failures += 1;
                     if failures == 1 {
                         tracing::warn!(cause = ?error, jobs = outcomes.len(), "the ends of jobs can't be written; trying again: {error}");
                     }
                     tokio::time::sleep(AWAY.wait(failures) + SOON).await;
                 }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -21,4 +21,6 @@ pub mod written {
     pub use super::registry::to_answer;
 }
 
-pub use crate::engine::jobs::{Enqueue, EnqueueMany, Enqueued, Job, JobError, JobState, Jobs, Task, TaskOptions};
+pub use crate::engine::jobs::{
+    Enqueue, EnqueueMany, Enqueued, Job, JobError, JobState, Jobs, QueueLimits, Task, TaskOptions,
+};

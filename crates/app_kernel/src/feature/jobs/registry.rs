@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::JobContext;
 use crate::base::error::{Error, Result};
-use crate::engine::jobs::{Answer, Catalogue, Handler, JobError, Run, Task, TaskOptions};
+use crate::engine::jobs::{Answer, Catalogue, Handler, JobError, QueueLimits, Run, Schedule, Task, TaskOptions};
 use crate::kernel::Kernel;
 
 /// A task with what it does. `#[task]` writes this.
@@ -98,6 +98,29 @@ impl JobRegistry {
         self
     }
 
+    /// Gives a queue limits, which hold for all processes together.
+    pub fn queue(&mut self, name: &str, limits: QueueLimits) -> &mut Self {
+        let limited = self.catalogue.limit(name, limits);
+        self.note(limited)
+    }
+
+    /// Enqueues a job of a task whenever a cron expression comes round, in UTC: once for each tick, however many processes there are.
+    pub fn cron<T: RunTask>(&mut self, name: &str, expression: &str, _: T, payload: T::Payload) -> &mut Self {
+        let payload = serde_json::to_value(payload)
+            .map_err(|error| Error::invalid(format!("the payload of the schedule `{name}` is no JSON: {error}")));
+        let schedule = payload.and_then(|payload| Schedule::new(name, expression, T::NAME, payload));
+        let added = schedule.and_then(|schedule| self.catalogue.schedule(schedule));
+        self.note(added)
+    }
+
+    /// Keeps the first thing that is wrong for the start, which can say it.
+    fn note(&mut self, added: Result<()>) -> &mut Self {
+        if let Err(problem) = added {
+            self.problem.get_or_insert(problem);
+        }
+        self
+    }
+
     /// Adds all the tasks of another.
     pub(crate) fn absorb(&mut self, other: JobRegistry) {
         let JobRegistry { catalogue, handlers, problem } = other;
@@ -115,7 +138,10 @@ impl JobRegistry {
     pub(crate) fn catalogue(&mut self) -> Result<Catalogue> {
         match self.problem.take() {
             Some(problem) => Err(problem),
-            None => Ok(self.catalogue.clone()),
+            None => {
+                self.catalogue.check()?;
+                Ok(self.catalogue.clone())
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use user::UserAction;
 
-use super::worker::Share;
+use super::worker::WorkerShare;
 use super::{Service, facts, log, progress};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
@@ -107,7 +107,7 @@ pub(super) fn run(service: Service) -> Result<()> {
             Role::Serve => serve(service).await,
             Role::Worker { tasks, queues, concurrency } => {
                 let concurrency = concurrency.map(|jobs| jobs as usize);
-                work(service, Share { tasks, queues, concurrency }).await
+                work(service, WorkerShare { tasks, queues, concurrency }).await
             }
             Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
             Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,
@@ -135,7 +135,7 @@ async fn serve(service: Service) -> Result<()> {
     Ok(())
 }
 
-async fn work(service: Service, share: Share) -> Result<()> {
+async fn work(service: Service, share: WorkerShare) -> Result<()> {
     log::init(&service.config)?;
     let started = service.start().await?;
     started.work(share).await

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use app_kernel::base::secret::Secret;
 use app_kernel::feature::jobs::{Job, JobState};
 use app_kernel::prelude::*;
+use app_kernel::service::WorkerShare;
 use app_kernel::store::db::Backend;
 use app_kernel::testing::{TestDatabase, on_every_database};
 
@@ -19,6 +20,7 @@ use crate::support::{Dice, scale, seed};
 on_every_database!(
     jobs_survive_workers_that_are_killed,
     a_task_that_takes_its_process_down_comes_to_its_last_try,
+    a_process_in_the_role_worker_runs_its_tasks_and_no_others,
     a_long_job_of_a_healthy_worker_is_run_once,
     a_worker_that_was_stopped_past_its_lease_overwrites_nothing,
     rolling_restarts_lose_nothing_and_fail_nothing,
@@ -28,8 +30,10 @@ on_every_database!(
 const WORKERS: usize = 3;
 /// Jobs that a worker runs at once.
 const CONCURRENCY: usize = 8;
-/// Short, so that what a killed worker had is soon taken back; what must not be taken from the living has longer ones.
-const LEASE: Duration = Duration::from_secs(2);
+/// Short, so that what a killed worker had is soon taken back; long enough for a busy machine to renew it in time.
+const LEASE: Duration = Duration::from_secs(5);
+/// Where nothing is killed, nothing must be taken back.
+const LONG_LEASE: Duration = Duration::from_secs(60);
 /// How long the rest may take once there are no more faults.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -73,13 +77,13 @@ async fn outlast_leases(renewals: usize, ctx: JobContext) -> Result<()> {
     Ok(())
 }
 
-fn service(url: &Secret, lease: Duration, worker_embedded: bool) -> Service {
+fn service(url: &Secret, home: &FilePath, lease: Duration, worker_embedded: bool) -> Service {
     let config = ServiceConfig {
         port: 0,
         database_url: Some(url.clone()),
         backup_enabled: false,
-        data_dir: std::env::temp_dir().join("app_kernel_chaos_jobs").display().to_string(),
-        migrations_dir: Some(std::env::temp_dir().join(app_kernel::base::id::new_id()).display().to_string()),
+        // Each process has its own, as if on a machine of its own.
+        data_dir: home.join(app_kernel::base::id::new_id()).display().to_string(),
         worker_embedded,
         worker_concurrency: CONCURRENCY,
         worker_lease: lease,
@@ -89,12 +93,13 @@ fn service(url: &Secret, lease: Duration, worker_embedded: bool) -> Service {
 }
 
 /// What a victim does: runs jobs until SIGTERM.
-pub(super) async fn work(url: &Secret, ready: impl Fn()) {
+pub(super) async fn work(lease: &str, url: &Secret, home: &FilePath, ready: impl Fn()) {
     use tokio::signal::unix::{SignalKind, signal};
+    let lease = Duration::from_secs(lease.parse().expect("a number of seconds"));
     let mut term = signal(SignalKind::terminate()).expect("signals");
     let running = loop {
         // The database may be away just now.
-        match service(url, LEASE, true).start().await {
+        match service(url, home, lease, true).start().await {
             Ok(started) => break started.serve().await.expect("a free port"),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -104,18 +109,29 @@ pub(super) async fn work(url: &Secret, ready: impl Fn()) {
     running.stop().await;
 }
 
+/// What a victim does in the role `worker`.
+pub(super) async fn work_apart(task: &str, url: &Secret, home: &FilePath) {
+    let share = WorkerShare { tasks: Some(vec![task.to_owned()]), ..WorkerShare::default() };
+    let started = service(url, home, LONG_LEASE, true).start().await.expect("the service starts");
+    started.work(share).await.expect("it works");
+}
+
 /// The kernel of a process that only enqueues and looks.
-async fn onlooker(url: &Secret) -> Kernel {
+async fn onlooker(url: &Secret, home: &FilePath) -> Kernel {
     let running =
-        service(url, LEASE, false).start().await.expect("the service starts").serve().await.expect("a free port");
+        service(url, home, LEASE, false).start().await.expect("the service starts").serve().await.expect("a free port");
     let kernel = running.kernel().clone();
     // It lives as long as the test.
     std::mem::forget(running);
     kernel
 }
 
-fn worker(url: &Secret) -> Victim {
-    let victim = Victim::start(&Work::Jobs, url, FilePath::new("/"));
+fn worker(url: &Secret, home: &FilePath) -> Victim {
+    worker_with(LEASE, url, home)
+}
+
+fn worker_with(lease: Duration, url: &Secret, home: &FilePath) -> Victim {
+    let victim = Victim::start(&Work::Jobs(lease), url, home);
     assert_eq!(victim.hear(), "ready");
     victim
 }
@@ -152,16 +168,17 @@ async fn tries(db: &Db) -> (usize, usize) {
 async fn jobs_survive_workers_that_are_killed(database: TestDatabase) {
     let (count, kills, seed) = (scale(400), scale(6), seed());
     let url = database.url();
-    let kernel = onlooker(url).await;
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let kernel = onlooker(url, home.path()).await;
     let (jobs, db) = (kernel.jobs().expect("jobs"), kernel.db().expect("a database"));
     jobs.enqueue_many(work_for, (0..count).map(|n| n as u64 % 40)).await.expect("enqueued");
     let mut dice = Dice::new(seed);
-    let mut workers: Vec<Victim> = (0..WORKERS).map(|_| worker(url)).collect();
+    let mut workers: Vec<Victim> = (0..WORKERS).map(|_| worker(url, home.path())).collect();
     for _ in 0..kills {
         let unlucky = workers.swap_remove(dice.below(WORKERS));
         tokio::time::sleep(moment(&mut dice, Duration::from_millis(60))).await;
         unlucky.kill();
-        workers.push(worker(url));
+        workers.push(worker(url, home.path()));
     }
     until("all jobs have succeeded", || all_succeeded(&jobs, count)).await;
     let (runs, distinct) = tries(&db).await;
@@ -182,11 +199,12 @@ async fn jobs_survive_a_database_that_is_killed() {
     for backend in servers.backends() {
         let (count, kills, seed) = (scale(200), scale(1), seed());
         let url = servers.database(backend, "jobs").await;
-        let kernel = onlooker(&url).await;
+        let home = tempfile::tempdir().expect("the temporary folder can be written");
+        let kernel = onlooker(&url, home.path()).await;
         let (jobs, db) = (kernel.jobs().expect("jobs"), kernel.db().expect("a database"));
         jobs.enqueue_many(work_for, (0..count).map(|n| n as u64 % 40)).await.expect("enqueued");
         let mut dice = Dice::new(seed);
-        let workers: Vec<Victim> = (0..WORKERS).map(|_| worker(&url)).collect();
+        let workers: Vec<Victim> = (0..WORKERS).map(|_| worker(&url, home.path())).collect();
         let mut acknowledged = count;
         for _ in 0..kills {
             tokio::time::sleep(moment(&mut dice, Duration::from_millis(300))).await;
@@ -212,17 +230,18 @@ async fn jobs_survive_a_database_that_is_killed() {
 async fn a_task_that_takes_its_process_down_comes_to_its_last_try(database: TestDatabase) {
     let (count, poisons) = (40, scale(1));
     let url = database.url();
-    let kernel = onlooker(url).await;
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let kernel = onlooker(url, home.path()).await;
     let (jobs, db) = (kernel.jobs().expect("jobs"), kernel.db().expect("a database"));
     jobs.enqueue_many(work_for, (0..count).map(|_| 5)).await.expect("enqueued");
     let poisoned = jobs.enqueue_many(abort, (0..poisons).map(|_| ())).await.expect("enqueued");
-    let mut workers: Vec<Victim> = (0..2).map(|_| worker(url)).collect();
+    let mut workers: Vec<Victim> = (0..2).map(|_| worker(url, home.path())).collect();
     let deadline = Instant::now() + PATIENCE;
     let expected = BTreeMap::from([(JobState::Succeeded, count), (JobState::Failed, poisons as i64)]);
     while states(&jobs).await != expected {
         assert!(Instant::now() < deadline, "{:?}", states(&jobs).await);
         if let Some(dead) = workers.iter_mut().position(Victim::has_ended) {
-            workers[dead] = Victim::start(&Work::Jobs, url, FilePath::new("/"));
+            workers[dead] = Victim::start(&Work::Jobs(LEASE), url, home.path());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -236,15 +255,35 @@ async fn a_task_that_takes_its_process_down_comes_to_its_last_try(database: Test
     db.close().await;
 }
 
+/// Promise: I5, R-03
+async fn a_process_in_the_role_worker_runs_its_tasks_and_no_others(database: TestDatabase) {
+    let url = database.url();
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let kernel = onlooker(url, home.path()).await;
+    let jobs = kernel.jobs().expect("jobs");
+    let others = jobs.enqueue(outlast_leases, 0).await.expect("enqueued").job_id;
+    let its = jobs.enqueue(work_for, 1).await.expect("enqueued").job_id;
+    let worker = Victim::start(&Work::Worker("work_for"), url, home.path());
+    let state = async |id: &str| jobs.get(id).await.expect("an answer").expect("it is there").state;
+    until("its job is done", async || state(&its).await == JobState::Succeeded).await;
+    worker.signal("TERM");
+    assert!(worker.end(), "it stops in order");
+    assert_eq!(state(&others).await, JobState::Ready);
+    kernel.db().expect("a database").close().await;
+}
+
 /// Promise: R-02
 async fn a_long_job_of_a_healthy_worker_is_run_once(database: TestDatabase) {
     // A machine may be busy: a renewal may come six seconds late.
     let lease = Duration::from_secs(9);
     let (count, others) = (scale(4), 2);
     let url = database.url();
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
     let mut workers = Vec::new();
     for _ in 0..others {
-        workers.push(service(url, lease, true).start().await.expect("it starts").serve().await.expect("a port"));
+        workers.push(
+            service(url, home.path(), lease, true).start().await.expect("it starts").serve().await.expect("a port"),
+        );
     }
     let jobs = workers[0].kernel().jobs().expect("jobs");
     jobs.enqueue_many(outlast_leases, (0..count).map(|_| 4)).await.expect("enqueued");
@@ -277,11 +316,12 @@ async fn stop_outside_of_a_write(victim: &Victim, db: &Db, job_id: &str) {
 async fn a_worker_that_was_stopped_past_its_lease_overwrites_nothing(database: TestDatabase) {
     let times = scale(2);
     let url = database.url();
-    let kernel = onlooker(url).await;
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let kernel = onlooker(url, home.path()).await;
     let (jobs, db) = (kernel.jobs().expect("jobs"), kernel.db().expect("a database"));
     let mut refused = 0;
     while refused < times {
-        let stopped = worker(url);
+        let stopped = worker(url, home.path());
         let id = jobs.enqueue(work_for, 1500).await.expect("enqueued").job_id;
         let get = async |id: &str| jobs.get(id).await.expect("an answer").expect("it is there");
         until("the job runs", async || get(&id).await.state != JobState::Ready).await;
@@ -289,7 +329,7 @@ async fn a_worker_that_was_stopped_past_its_lease_overwrites_nothing(database: T
         if get(&id).await.state != JobState::Running {
             continue; // it was too quick, or we were too slow
         }
-        let other = worker(url);
+        let other = worker(url, home.path());
         until("another worker has done it", async || get(&id).await.state == JobState::Succeeded).await;
         let done = get(&id).await;
         drop(other);
@@ -311,10 +351,11 @@ async fn a_worker_that_was_stopped_past_its_lease_overwrites_nothing(database: T
 async fn rolling_restarts_lose_nothing_and_fail_nothing(database: TestDatabase) {
     let (restarts, seed) = (scale(3), seed());
     let url = database.url();
-    let kernel = onlooker(url).await;
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let kernel = onlooker(url, home.path()).await;
     let (jobs, db) = (kernel.jobs().expect("jobs"), kernel.db().expect("a database"));
     let mut dice = Dice::new(seed);
-    let mut workers: Vec<Victim> = (0..WORKERS).map(|_| worker(url)).collect();
+    let mut workers: Vec<Victim> = (0..WORKERS).map(|_| worker_with(LONG_LEASE, url, home.path())).collect();
     let mut count = 0;
     for _ in 0..restarts {
         for _ in 0..20 {
@@ -324,7 +365,7 @@ async fn rolling_restarts_lose_nothing_and_fail_nothing(database: TestDatabase) 
         }
         let old = workers.remove(0);
         old.signal("TERM");
-        workers.push(worker(url));
+        workers.push(worker_with(LONG_LEASE, url, home.path()));
         assert!(old.end(), "it stops in order");
     }
     until("all jobs have succeeded", || all_succeeded(&jobs, count)).await;

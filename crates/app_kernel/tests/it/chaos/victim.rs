@@ -35,8 +35,10 @@ pub(super) enum Work {
     Restore(String),
     /// Save widgets whose names begin so, and say the name of each that was acknowledged.
     Save(String),
-    /// Run jobs until told to end.
-    Jobs,
+    /// Be a process in the role `worker`, for one task.
+    Worker(&'static str),
+    /// Run jobs until told to end, with leases of this length.
+    Jobs(Duration),
 }
 
 /// No test of its own: what a victim runs.
@@ -44,8 +46,11 @@ pub(super) enum Work {
 async fn victim() {
     let Ok(work) = std::env::var(WORK) else { return };
     let [what, url, folder] = work.split('|').collect::<Vec<_>>()[..] else { panic!("three things: {work}") };
-    if what == "jobs" {
-        return jobs::work(&Secret::new(url), || say("ready")).await;
+    if let Some(task) = what.strip_prefix("worker ") {
+        return jobs::work_apart(task, &Secret::new(url), Path::new(folder)).await;
+    }
+    if let Some(lease) = what.strip_prefix("jobs ") {
+        return jobs::work(lease, &Secret::new(url), Path::new(folder), || say("ready")).await;
     }
     let options = backup::options(Path::new(folder), &Clock::system());
     let db = Db::open(&Secret::new(url), &[Widget::definition()], options).await.expect("the database opens");
@@ -96,7 +101,8 @@ impl Victim {
             Work::Backups => "backups".to_owned(),
             Work::Restore(name) => format!("restore {name}"),
             Work::Save(run) => format!("save {run}"),
-            Work::Jobs => "jobs".to_owned(),
+            Work::Worker(task) => format!("worker {task}"),
+            Work::Jobs(lease) => format!("jobs {}", lease.as_secs()),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));
         command.args(["--exact", "chaos::victim::victim", "--nocapture"]);

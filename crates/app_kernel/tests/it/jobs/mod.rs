@@ -2,6 +2,7 @@
 
 mod enqueuing;
 mod over_http;
+mod queues;
 mod running;
 mod workers;
 
