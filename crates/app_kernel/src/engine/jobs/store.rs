@@ -23,6 +23,7 @@ const RESULTS: usize = 100;
 
 /// A job.
 #[derive(Debug, Clone, Entity)]
+#[allow(clippy::duplicated_attributes, reason = "both indexes begin with the state")]
 #[entity(kernel, table = "kernel_jobs", history = false, index(state, queue, priority, due_at), index(state, due_at))]
 pub struct Job {
     /// Which task it runs.

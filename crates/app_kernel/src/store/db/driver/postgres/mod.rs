@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Driver {
     pool: Pool,
     limits: Limits,
-    address: connect::Address,
+    address: Box<connect::Address>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Driver {
             is_pooled: address.is_pooled,
             is_in_address: address.has_limit("statement_timeout"),
         };
-        Ok(Driver { pool, limits, address })
+        Ok(Driver { pool, limits, address: Box::new(address) })
     }
 
     /// Calls `heard` for each notification on a channel until the connection breaks; at once where there can be none.
