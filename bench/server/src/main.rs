@@ -1,7 +1,8 @@
 //! The service that `bench/run` measures: widgets by id, by owner, and new ones, with everything on.
 //!
-//! `bench_server` serves. `bench_server seed 100000` fills an empty database with the rows of the programs it is measured beside.
+//! `bench_server` serves. `bench_server jobs 50000` enqueues and runs jobs that do nothing, with `WORKER_CONCURRENCY=1000` in large batches. `bench_server seed 100000` fills an empty database with the rows of the programs it is measured beside.
 
+mod jobs;
 mod seed;
 
 use app_kernel::prelude::*;
@@ -40,14 +41,21 @@ async fn create(_: CurrentUser, db: Db, Json(new): Json<Widget>) -> Result<Creat
     db.save(new).await.map(Created::new)
 }
 
+fn service(config: ServiceConfig) -> Service {
+    Service::new("bench", config)
+        .entity::<Widget>()
+        .task(jobs::do_nothing)
+        .route("/w", post(create).get(list))
+        .route("/w/{id}", get(read))
+}
+
 fn main() -> Result<()> {
     let config = ServiceConfig::from_env()?;
-    let service = Service::new("bench", config)
-        .entity::<Widget>()
-        .route("/w", post(create).get(list))
-        .route("/w/{id}", get(read));
+    if let Some(count) = jobs::wanted_jobs() {
+        return jobs::run(service, config, count);
+    }
     match seed::wanted_rows() {
-        Some(rows) => seed::run(service, rows),
-        None => service.run(),
+        Some(rows) => seed::run(service(config), rows),
+        None => service(config).run(),
     }
 }

@@ -1,11 +1,13 @@
 //! One cheap handle to the configuration, the clock and the engines: the axum state. It knows no features.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
 
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::engine::jobs::{Catalogue, Jobs};
 use crate::engine::mail::{MailQueue, Mailer};
 use crate::store::db::Db;
 use crate::store::redis::Redis;
@@ -20,29 +22,32 @@ struct Engines {
     clock: Clock,
     db: Option<Db>,
     redis: Option<Redis>,
+    jobs: Option<Jobs>,
     mailer: Mailer,
     mail_queue: MailQueue,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Kernel {
-    /// Puts the engines together; mail is off, and there is no Redis. Services get theirs from `Service`.
+    /// Puts the engines together; mail is off, there is no Redis, and no task is known. Services get theirs from `Service`.
     #[must_use]
     pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
-        Self::with_engines(config, clock, db, None, Mailer::off())
+        Self::with_engines(config, clock, db, None, Mailer::off(), Catalogue::default())
     }
 
     /// Puts the engines together.
     #[must_use]
-    pub fn with_engines(
+    pub(crate) fn with_engines(
         config: ServiceConfig,
         clock: Clock,
         db: Option<Db>,
         redis: Option<Redis>,
         mailer: Mailer,
+        tasks: Catalogue,
     ) -> Self {
-        let (mail_queue, draining) = (MailQueue::new(mailer.clone()), AtomicBool::new(false));
-        Kernel(Arc::new(Engines { config, clock, db, redis, mailer, mail_queue, draining }))
+        let jobs = db.clone().map(|db| Jobs::new(db, clock.clone(), tasks, config.job_retention));
+        let (mail_queue, draining) = (MailQueue::new(mailer.clone()), watch::Sender::new(false));
+        Kernel(Arc::new(Engines { config, clock, db, redis, jobs, mailer, mail_queue, draining }))
     }
 
     /// The configuration.
@@ -74,6 +79,15 @@ impl Kernel {
         self.0.redis.as_ref()
     }
 
+    /// Enqueues jobs, on behalf of the service itself. In handlers, take [`Jobs`] as an argument: it knows the caller.
+    ///
+    /// # Errors
+    /// `Unavailable` where `DATABASE_URL` is not set: jobs are rows.
+    pub fn jobs(&self) -> Result<Jobs> {
+        let db = self.db()?;
+        self.0.jobs.as_ref().map(|jobs| jobs.on(&db)).ok_or_else(|| Error::internal("jobs come with the database"))
+    }
+
     /// Sends mail.
     #[must_use]
     pub fn mailer(&self) -> &Mailer {
@@ -87,12 +101,19 @@ impl Kernel {
 
     /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.send_replace(true);
     }
 
     /// Whether the service is on its way out.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        *self.0.draining.borrow()
+    }
+
+    /// Until [`Kernel::drain`] is called.
+    pub(crate) async fn drained(&self) {
+        let mut draining = self.0.draining.subscribe();
+        // The sender lives as long as this handle.
+        drop(draining.wait_for(|draining| *draining).await);
     }
 }

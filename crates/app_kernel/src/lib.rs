@@ -7,10 +7,10 @@
 //! |---|---|
 //! | [`base`] | plain values: errors, callers, time, ids, secrets, configuration |
 //! | [`store`] | where data lies: entities over SQLite, PostgreSQL and MySQL |
-//! | [`engine`] | mechanisms with several forms: mail, limits |
+//! | [`engine`] | mechanisms with several forms: jobs, mail, limits |
 //! | [`kernel`] | one cheap handle to the engines; the axum state |
 //! | [`web`] | the accept loop, what happens to every request, extractors, the only way from error to response |
-//! | [`feature`] | what services get for free: auth, workspaces, API keys, health |
+//! | [`feature`] | what services get for free: auth, workspaces, API keys, jobs, health |
 //! | [`service`] | builder, roles, life cycle |
 //! | `testing` | a real server and a fresh database for each test (Cargo feature `testing`) |
 #![forbid(unsafe_code)]
@@ -28,4 +28,5 @@ pub mod store;
 pub mod testing;
 pub mod web;
 
+pub use app_kernel_macros::task;
 pub use store::db::entity::Entity;

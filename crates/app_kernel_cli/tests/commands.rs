@@ -69,6 +69,7 @@ fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
         health      on   /healthz, /readyz\n  \
         auth        off  DATABASE_URL is not set\n  \
         workspaces  off  DATABASE_URL is not set\n  \
+        jobs        off  DATABASE_URL is not set\n  \
         mail        on   files in .data/mail; SMTP_URL sends them\n  \
         documents   on   /docs, /openapi.json\n  \
         cors        on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";

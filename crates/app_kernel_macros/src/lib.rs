@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod entity;
+mod task;
 
 use proc_macro::TokenStream;
 
@@ -34,4 +35,22 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(Entity, attributes(entity))]
 pub fn derive_entity(input: TokenStream) -> TokenStream {
     entity::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes an async function a task, whose jobs outlive the request: `async fn(payload: SendEmail, ctx: JobContext) -> Result<..>`.
+///
+/// The function's name becomes the task: `Service::task(send_email)` lists it, `jobs.enqueue(send_email, SendEmail { .. })` makes a job of
+/// it, and `send_email::call(payload, ctx)` is the function itself. So no variable beside it can have its name: call tasks by verbs. The payload is any type that serde reads and writes; the context may be
+/// left out. What it answers is kept as the job's result. It fails with `Error`, which is tried again, or with `JobError`, which says what follows.
+///
+/// | in the parentheses | |
+/// |---|---|
+/// | `name = "send_email"` | what its jobs are known by; the function's name, where not said. Rows carry it: keep it when the function is renamed |
+/// | `max_attempts = 5` | how often a job is tried at most |
+/// | `timeout = "30s"` | how long one try may take: `ms`, `s`, `m` or `h` |
+/// | `queue = "mail"` | the queue that its jobs wait in |
+/// | `backoff = "10s"` | the longest wait before the second try; it doubles from there, up to an hour |
+#[proc_macro_attribute]
+pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(arguments.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

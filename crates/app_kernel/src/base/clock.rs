@@ -44,6 +44,12 @@ impl Clock {
         Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// What a manual clock shows; none for the machine's own.
+    #[must_use]
+    pub(crate) fn set_by_hand(&self) -> Option<Timestamp> {
+        self.0.is_some().then(|| self.now())
+    }
+
     /// Moves a manual clock forward.
     ///
     /// # Panics

@@ -173,6 +173,14 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("MAIL_FROM", "none", "who mail comes from: `My app <no-reply@myapp.com>`; SMTP_URL needs it"),
     variable(
+        "WORKER_EMBEDDED",
+        "true",
+        "whether `serve` runs jobs too; `false` leaves them to processes in the role `worker`",
+    ),
+    variable("WORKER_CONCURRENCY", "20", "how many jobs a process runs side by side"),
+    variable("WORKER_LEASE_SECS", "30", "after how long without a sign of life a worker's jobs are given to others"),
+    variable("JOB_RETENTION_HOURS", "72", "how long jobs that succeeded or were cancelled are kept; failed ones stay"),
+    variable(
         "REDIS_URL",
         "none",
         "`redis://host:6379`, `rediss://…` with TLS: what processes share and may lose, such as the counts of limits",
@@ -313,6 +321,14 @@ pub struct ServiceConfig {
     /// Who mail comes from: an address, or a name and an address in angle brackets.
     pub mail_from: Option<String>,
 
+    /// Whether the process that serves runs jobs too.
+    pub worker_embedded: bool,
+    /// How many jobs a process runs side by side.
+    pub worker_concurrency: usize,
+    /// After how long without a sign of life a worker's jobs are given to others.
+    pub worker_lease: Duration,
+    /// How long jobs that succeeded or were cancelled are kept.
+    pub job_retention: Duration,
     /// Redis: what several processes share and may lose.
     pub redis_url: Option<Secret>,
     /// Origins that browsers may call from; `*` is any, without credentials.
@@ -383,6 +399,10 @@ impl Default for ServiceConfig {
             public_url: None,
             smtp_url: None,
             mail_from: None,
+            worker_embedded: true,
+            worker_concurrency: 20,
+            worker_lease: Duration::from_secs(30),
+            job_retention: Duration::from_secs(72 * 3600),
             redis_url: None,
             cors_origins: vec!["*".to_owned()],
             cors_credentials: true,
@@ -469,6 +489,12 @@ impl ServiceConfig {
             public_url: env.text("PUBLIC_URL"),
             smtp_url: env.secret("SMTP_URL"),
             mail_from: env.text("MAIL_FROM"),
+            worker_embedded: env.flag("WORKER_EMBEDDED", true)?,
+            worker_concurrency: env.parsed("WORKER_CONCURRENCY", default.worker_concurrency, "a number from 1")?,
+            worker_lease: env.secs("WORKER_LEASE_SECS", default.worker_lease)?,
+            job_retention: Duration::from_secs(
+                env.parsed("JOB_RETENTION_HOURS", 72_u64, "a number of hours")?.saturating_mul(3600),
+            ),
             redis_url: env.secret("REDIS_URL"),
             cors_origins: match env.list("CORS_ORIGINS") {
                 list if list.is_empty() => default.cors_origins,
@@ -604,6 +630,8 @@ impl ServiceConfig {
             ("BACKUP_KEEP", self.backup_keep),
             ("MAX_CONNECTIONS", self.max_connections),
             ("MAX_BODY_BYTES", self.max_body_bytes),
+            ("WORKER_CONCURRENCY", self.worker_concurrency),
+            ("WORKER_LEASE_SECS", self.worker_lease.as_millis() as usize),
             ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
             ("RATE_LIMIT_REQUESTS", self.rate_limit_requests as usize),
             ("RATE_LIMIT_WINDOW", self.rate_limit_window as usize),

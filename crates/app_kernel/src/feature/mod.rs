@@ -3,5 +3,6 @@
 pub mod api_keys;
 pub mod auth;
 pub mod health;
+pub mod jobs;
 pub mod oauth;
 pub mod workspaces;

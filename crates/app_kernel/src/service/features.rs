@@ -8,7 +8,8 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::{OAuthProvider, ServiceConfig, oauth_variable};
 use crate::base::error::Result;
-use crate::feature::{api_keys, auth, health, oauth, workspaces};
+use crate::engine;
+use crate::feature::{api_keys, auth, health, jobs, oauth, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -88,7 +89,23 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
         },
     ];
     features.extend(oauth_features(config));
+    features.push(jobs_feature(config));
     features
+}
+
+fn jobs_feature(config: &ServiceConfig) -> Feature {
+    match config.effective_database_url() {
+        Some(_) => Feature {
+            fact: Fact::on("jobs", jobs_run_where(config)),
+            entities: engine::jobs::entities(),
+            mount: mount_jobs,
+        },
+        None => Feature {
+            fact: Fact::off("jobs", "DATABASE_URL is not set"),
+            entities: Vec::new(),
+            mount: |_, _| Ok(Mounted::default()),
+        },
+    }
 }
 
 /// A line for each provider; the first brings what all have.
@@ -170,4 +187,18 @@ fn mount_oauth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
         return Ok(Mounted::default());
     };
     Ok(Mounted { routes: oauth::routes(oauth::OAuth::new(kernel.config(), auth)?), ..Mounted::default() })
+}
+
+fn jobs_run_where(config: &ServiceConfig) -> String {
+    if config.worker_embedded {
+        format!("run in this process, {} side by side", config.worker_concurrency)
+    } else {
+        "WORKER_EMBEDDED is false: processes in the role `worker` run them".to_owned()
+    }
+}
+
+/// People look at jobs; who is not signed in sees none.
+fn mount_jobs(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let is_off = auth_is_off(kernel.config()).is_some();
+    Ok(if is_off { Mounted::default() } else { Mounted { routes: jobs::routes(), ..Mounted::default() } })
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::facts::Fact;
 use super::features::{Mounted, Shared, features, key_routes};
 use super::tasks::{Task, Tasks};
+use super::worker::{self, Handlers, WorkerShare};
 use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
@@ -37,6 +38,7 @@ pub struct Started {
     document: Document,
     facts: Vec<Fact>,
     tasks: Vec<Task>,
+    handlers: Handlers,
     name: String,
 }
 
@@ -47,12 +49,26 @@ pub struct Running {
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
     tasks: Tasks,
+    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "tests run jobs when they want"))]
+    handlers: Handlers,
 }
 
 /// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, mailer, redis, entities, api_key_scopes, routes: add_routes } = service;
+    let Service {
+        name,
+        version,
+        config,
+        clock,
+        mailer,
+        redis,
+        entities,
+        api_key_scopes,
+        mut tasks,
+        routes: add_routes,
+    } = service;
     config.check()?;
+    let catalogue = tasks.catalogue()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
@@ -64,10 +80,11 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::with_engines(config, clock, db, redis, mailer);
+    let kernel = Kernel::with_engines(config, clock, db, redis, mailer, catalogue);
+    let handlers = tasks.handlers(&kernel);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
+    let (mut at_root, mut authenticate, mut background) = (ApiRouter::new(), None, Vec::<Task>::new());
     let mut shared = Shared::default();
     for feature in features {
         let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
@@ -75,19 +92,21 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
-        tasks.extend(work);
+        background.extend(work);
         facts.push(feature.fact);
     }
     routes = openapi::without_conflicts(|| key_routes(&kernel, offered).merge(routes))?;
     facts.push(mail_fact(kernel.mailer()));
     facts.push(redis_fact(kernel.redis()).await);
     let mail_queue = kernel.mail_queue().clone();
-    tasks.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
-    tasks.extend(schedule::task(&kernel)?);
+    background.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
+    background.extend(schedule::task(&kernel)?);
+    background.extend(worker::embedded(&kernel, &handlers)?);
+    background.extend(worker::messenger(&kernel, &handlers));
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
     let edge = Edge::new(router.clone(), rules, authenticate);
-    Ok(Started { kernel, router, edge, document, facts, tasks, name })
+    Ok(Started { kernel, router, edge, document, facts, tasks: background, handlers, name })
 }
 
 pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
@@ -159,6 +178,39 @@ impl Started {
         (&self.name, &self.facts)
     }
 
+    /// Runs jobs instead of serving, until the process is told to end (SIGTERM, or Ctrl-C); then finishes what is under way, or hands it back.
+    ///
+    /// # Errors
+    /// Where there are no such tasks; names them.
+    pub async fn work(self, share: WorkerShare) -> Result<()> {
+        let worker = worker::worker(&self.kernel, &self.handlers, share)?;
+        if worker.tasks() == 0 {
+            return Err(Error::invalid("this service has no tasks to run; add them: .task(send_email)"));
+        }
+        tracing::info!(tasks = worker.tasks(), "running jobs");
+        let told = async {
+            let reason = told_to_stop().await;
+            tracing::info!("{reason}: finishing the jobs that are under way");
+        };
+        let patience = self.kernel.config().shutdown_timeout;
+        let kernel = self.kernel.clone();
+        let (stop, stopped) = watch::channel(false);
+        let mut work = tokio::spawn(worker.run(until(stopped)));
+        let _messenger = Tasks::start(worker::messenger(&self.kernel, &self.handlers).into_iter().collect());
+        tokio::select! {
+            () = told => {}
+            ended = &mut work => return ended.map_err(|cause| Error::internal("the worker ended badly").cause(cause)),
+        }
+        stop.send_replace(true);
+        if tokio::time::timeout(patience, work).await.is_err() {
+            tracing::warn!("jobs did not end in SHUTDOWN_TIMEOUT_SECS and are given up; their leases will end");
+        }
+        if let Ok(db) = kernel.db() {
+            db.close().await;
+        }
+        Ok(())
+    }
+
     /// Opens the door at the configured address.
     ///
     /// # Errors
@@ -192,8 +244,13 @@ impl Started {
             let drained = server::serve(listener, self.edge, limits, shutdown).await;
             tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
         });
-        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks) })
+        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks), handlers: self.handlers })
     }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
@@ -224,6 +281,12 @@ impl Running {
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// A worker for the service's jobs that somebody drives.
+    #[cfg(feature = "testing")]
+    pub(crate) fn worker(&self) -> Result<crate::engine::jobs::Worker> {
+        worker::worker(&self.kernel, &self.handlers, worker::WorkerShare::default())
     }
 
     /// Lets the requests in flight finish, closes the database, and returns.

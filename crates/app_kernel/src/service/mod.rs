@@ -11,6 +11,7 @@ mod progress;
 mod roles;
 mod schedule;
 mod tasks;
+mod worker;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::ApiMethodRouter;
@@ -20,6 +21,7 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
 use crate::engine::mail::Mailer;
+use crate::feature::jobs::{JobRegistry, QueueLimits, RunTask};
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 use crate::store::redis::Redis;
@@ -27,6 +29,7 @@ use crate::store::redis::Redis;
 pub use check::{Report, check};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};
+pub use worker::WorkerShare;
 
 /// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.
 ///
@@ -52,6 +55,7 @@ pub struct Service {
     entities: Vec<&'static EntityDef>,
     /// The scopes that people may give to API keys; none where there are no routes for keys.
     api_key_scopes: Option<Vec<String>>,
+    tasks: JobRegistry,
     routes: Vec<AddRoutes>,
 }
 
@@ -70,6 +74,7 @@ impl Service {
             redis: None,
             entities: Vec::new(),
             api_key_scopes: None,
+            tasks: JobRegistry::new(),
             routes: Vec::new(),
         }
     }
@@ -83,6 +88,31 @@ impl Service {
     /// Declares an entity: its table is made and kept at start.
     pub fn entity<T: Entity>(mut self) -> Self {
         self.entities.push(T::definition());
+        self
+    }
+
+    /// Adds a task, so that its jobs can be enqueued and are run: `.task(send_email)`.
+    pub fn task<T: RunTask>(mut self, task: T) -> Self {
+        self.tasks.task(task);
+        self
+    }
+
+    /// Enqueues a job of a task whenever a cron expression comes round, in UTC, once for each tick in all processes together:
+    /// `.cron("tidy", "0 3 * * *", tidy_up, Tidy::default())`.
+    pub fn cron<T: RunTask>(mut self, name: &str, expression: &str, task: T, payload: T::Payload) -> Self {
+        self.tasks.cron(name, expression, task, payload);
+        self
+    }
+
+    /// Lets only so many jobs of a queue run at once, in all processes together: `.queue("mail", QueueLimits::default().concurrency(5))`.
+    pub fn queue(mut self, name: &str, limits: QueueLimits) -> Self {
+        self.tasks.queue(name, limits);
+        self
+    }
+
+    /// Adds the tasks of a module.
+    pub fn tasks(mut self, tasks: JobRegistry) -> Self {
+        self.tasks.absorb(tasks);
         self
     }
 

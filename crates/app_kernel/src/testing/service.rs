@@ -26,7 +26,7 @@ pub const PUBLIC_URL: &str = "https://app.example.com";
 /// How long a mail is waited for.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A service under test. Stops when dropped.
+/// A service under test. Stops when dropped. A test that leaves jobs behind which are due fails: `run_jobs` runs them.
 ///
 /// ```no_run
 /// # use app_kernel::prelude::*;
@@ -78,6 +78,7 @@ impl TestService {
             jwt_secret: Some(Secret::new(JWT_SECRET)),
             allow_self_signup: true,
             backup_enabled: false,
+            worker_embedded: false,
             public_url: Some(PUBLIC_URL.to_owned()),
             shutdown_timeout: Duration::from_secs(5),
             log_format: Some(LogFormat::Json),
@@ -129,6 +130,24 @@ impl TestService {
     #[must_use]
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// Runs the jobs that are due by the service's clock, and those that become due by that, until none is. Answers how many tries there were.
+    /// Jobs of a service under test run at no other time, unless it is built with `worker_embedded`.
+    ///
+    /// # Panics
+    /// Where the database does not answer.
+    pub async fn run_jobs(&self) -> usize {
+        let worker = self.running().worker().unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"));
+        worker.run_to_idle().await.unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"))
+    }
+
+    /// What this service has enqueued and nobody has run since: the end of the test would name it.
+    fn jobs_left_behind(&self) -> Option<String> {
+        let running = self.running.as_ref().filter(|running| !running.kernel().config().worker_embedded)?;
+        let left = running.kernel().jobs().ok()?.left_behind();
+        let names: Vec<String> = left.iter().map(|(task, count)| format!("{count} × {task}")).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// What it has sent by mail.
@@ -183,9 +202,20 @@ impl TestService {
 
     /// Stops gracefully and gives the database back, for a second start.
     pub async fn stop(mut self) -> TestDatabase {
+        // What is left is for the next start.
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
         self.database.clone()
+    }
+}
+
+impl Drop for TestService {
+    fn drop(&mut self) {
+        if let Some(left) = self.jobs_left_behind()
+            && !std::thread::panicking()
+        {
+            panic!("the test leaves jobs behind that nobody has run: {left}; call service.run_jobs().await");
+        }
     }
 }

@@ -13,8 +13,9 @@ const LIBRARY: &str = "crates/app_kernel/src/";
 const FLOORS: [&str; 9] = ["base", "store", "engine", "kernel", "web", "feature", "console", "service", "testing"];
 
 /// Which features know which, beside themselves.
-const FEATURE_ARROWS: [(&str, &str); 8] = [
+const FEATURE_ARROWS: [(&str, &str); 9] = [
     ("workspaces", "auth"),
+    ("jobs", "auth"),
     ("api_keys", "auth"),
     ("api_keys", "workspaces"),
     ("oauth", "auth"),

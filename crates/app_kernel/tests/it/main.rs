@@ -11,6 +11,7 @@ mod chaos;
 mod db;
 mod documents;
 mod example;
+mod jobs;
 mod journey;
 mod migrations;
 mod moves;

@@ -84,6 +84,10 @@ async fn readyz(kernel: Kernel) -> Readiness {
         checks.insert("database", word(is_there));
         status = if is_there { status } else { "unavailable" };
     }
+    if let Some(is_well) = kernel.jobs().ok().and_then(|jobs| jobs.worker_is_well()) {
+        // Requests are served all the same.
+        checks.insert("jobs", if is_well { "ok" } else { "degraded" });
+    }
     if kernel.is_draining() {
         status = "draining";
     }

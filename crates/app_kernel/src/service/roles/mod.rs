@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use user::UserAction;
 
+use super::worker::WorkerShare;
 use super::{Service, facts, log, notes, progress};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
@@ -33,6 +34,18 @@ struct Arguments {
 enum Role {
     /// Serve requests (the default)
     Serve,
+    /// Run jobs, and serve no requests
+    Worker {
+        /// Only these tasks, separated by commas
+        #[arg(long, value_delimiter = ',')]
+        tasks: Option<Vec<String>>,
+        /// Only the jobs in these queues, separated by commas
+        #[arg(long, value_delimiter = ',')]
+        queues: Option<Vec<String>>,
+        /// How many side by side, instead of WORKER_CONCURRENCY
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        concurrency: Option<u32>,
+    },
     /// Bring the database to the schema of the code, then end
     Migrate {
         /// Only say what would be done; writes nothing
@@ -81,7 +94,7 @@ impl Role {
         match self {
             Role::Migrate { .. } | Role::Backup { .. } | Role::Restore { .. } | Role::Rollback { .. } => true,
             Role::User { .. } => true,
-            Role::Serve | Role::Openapi => false,
+            Role::Serve | Role::Worker { .. } | Role::Openapi => false,
         }
     }
 }
@@ -107,6 +120,10 @@ pub(super) fn run(service: Service) -> Result<()> {
     let done = runtime.block_on(async {
         match role {
             Role::Serve => serve(service).await,
+            Role::Worker { tasks, queues, concurrency } => {
+                let concurrency = concurrency.map(|jobs| jobs as usize);
+                work(service, WorkerShare { tasks, queues, concurrency }).await
+            }
             Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
             Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,
             Role::Backup { action } => backup::backup(service, action).await,
@@ -131,6 +148,12 @@ async fn serve(service: Service) -> Result<()> {
     tracing::info!("listening on http://{}", running.address());
     running.until_told_to_stop().await;
     Ok(())
+}
+
+async fn work(service: Service, share: WorkerShare) -> Result<()> {
+    log::init(&service.config)?;
+    let started = service.start().await?;
+    started.work(share).await
 }
 
 /// As a start does; what is worth knowing beside a command's own answer goes to stderr.

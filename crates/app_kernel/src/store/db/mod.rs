@@ -44,6 +44,7 @@ pub use api::params::Params;
 pub use api::raw::{Execute, Query};
 pub use api::save::{Delete, Savable, Save, SaveRow};
 pub use api::shape::{Shape, Typed, Untyped};
+pub(crate) use api::sql::Sql;
 pub use dialect::Backend;
 pub use driver::Options;
 pub use migrate::{Migration, MigrationOptions, StatementHook};
@@ -72,6 +73,9 @@ use entity::EntityDef;
 const TRIES: u32 = 20;
 /// The wait between two tries.
 const BETWEEN_TRIES: Backoff = Backoff { first: Duration::from_millis(4), most: Duration::from_millis(250) };
+
+/// The wait before somebody listens again whose connection broke.
+const BETWEEN_LISTENS: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(10) };
 
 /// The database, on behalf of one caller. Cheap to clone. Inside [`Db::transaction`], the same type is the transaction;
 /// after [`Db::in_workspace`], it sees one workspace only.
@@ -180,6 +184,30 @@ impl Db {
         let ping =
             ops::read::Select { sql: "SELECT 1".into(), params: Vec::new(), read: |row: &row::RowRef<'_>| row.int(0) };
         self.read(ping).await.map(drop)
+    }
+
+    /// Calls `heard` whenever a process notifies this channel, and when it has begun to listen (again), since it may have missed some. Where the
+    /// database can't tell, never: only PostgreSQL can, unless pgbouncer lends its sessions. Goes on until it is dropped.
+    pub(crate) async fn listen(&self, channel: &str, heard: Arc<dyn Fn() + Send + Sync>) {
+        let mut failures = 0;
+        loop {
+            match self.shared.driver.listen(channel, Arc::clone(&heard)).await {
+                Ok(false) => std::future::pending().await,
+                Ok(true) => failures = 0,
+                Err(error) => tracing::debug!(%error, "can't listen to the database; trying again"),
+            }
+            failures += 1;
+            tokio::time::sleep(BETWEEN_LISTENS.wait(failures)).await;
+            heard();
+        }
+    }
+
+    /// Tells all processes that listen to this channel, where the database can.
+    pub(crate) async fn notify(&self, channel: &str) -> Result<()> {
+        match self.backend() {
+            Backend::Postgres => self.query("SELECT pg_notify(?, '')", [channel]).await.map(drop),
+            Backend::Sqlite | Backend::MySql => Ok(()),
+        }
     }
 
     /// How long SQLite's write-ahead log is, in bytes; none on a server. It stays near 32 MiB; a read that never ends lets it grow.

@@ -11,8 +11,19 @@ use super::{BETWEEN_TRIES, Db, DbResult, TRIES};
 use crate::base::error::{Error, Result};
 
 /// The transaction behind a [`Db`].
-#[derive(Debug)]
-pub(crate) struct Held(Mutex<State>);
+pub(crate) struct Held {
+    state: Mutex<State>,
+    after_commit: std::sync::Mutex<Vec<Afterwards>>,
+}
+
+/// What is done once a transaction is kept.
+type Afterwards = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("state", &self.state).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 enum State {
@@ -29,9 +40,13 @@ enum State {
 }
 
 impl Held {
+    fn new(transaction: Transaction) -> Self {
+        Held { state: Mutex::new(State::Open(transaction)), after_commit: std::sync::Mutex::default() }
+    }
+
     /// Runs an operation inside.
     pub(crate) async fn run<O: Operation>(&self, operation: O) -> DbResult<O::Output> {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         let mut transaction = match std::mem::replace(&mut *state, State::Busy) {
             State::Open(transaction) => transaction,
             other => {
@@ -54,7 +69,7 @@ impl Held {
 
     /// Ends the transaction because the schema lacks something. The caller's work is run again once it is there.
     pub(crate) async fn lacks(&self, missing: Missing) -> Error {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         if let State::Open(transaction) = std::mem::replace(&mut *state, State::Missing(missing)) {
             transaction.rollback().await;
         }
@@ -62,7 +77,11 @@ impl Held {
     }
 
     async fn end(&self) -> State {
-        std::mem::replace(&mut *self.0.lock().await, State::Ended)
+        std::mem::replace(&mut *self.state.lock().await, State::Ended)
+    }
+
+    fn afterwards(&self) -> std::sync::MutexGuard<'_, Vec<Afterwards>> {
+        self.after_commit.lock().expect("nothing panics while holding it")
     }
 }
 
@@ -80,6 +99,15 @@ fn refusal_of(state: &State) -> Error {
 }
 
 impl Db {
+    /// Does something once what this handle changes is kept: after the commit inside a transaction, at once outside of one. A transaction that
+    /// is rolled back forgets it. For what may be lost with the process, such as waking somebody.
+    pub fn after_commit(&self, then: impl FnOnce() + Send + 'static) {
+        match &self.transaction {
+            Some(held) => held.afterwards().push(Box::new(then)),
+            None => then(),
+        }
+    }
+
     /// Runs `work` in one transaction. All that `work` does with the handle it is given is kept together when it answers `Ok`, and undone when it
     /// answers `Err`, panics or is dropped. After a deadlock or a serialization failure it is run again from its start, so it should change
     /// nothing outside. Within a transaction, the work joins it. Use the handle you are given, not the outer one: on SQLite, a write through
@@ -109,12 +137,16 @@ impl Db {
         let mut failures = 0;
         loop {
             let transaction = self.shared.driver.begin().await?;
-            let held = Arc::new(Held(Mutex::new(State::Open(transaction))));
+            let held = Arc::new(Held::new(transaction));
             let tx = Db { transaction: Some(Arc::clone(&held)), ..self.clone() };
             let result = work(tx).await;
             let conflict = match (held.end().await, result) {
                 (State::Open(transaction), Ok(answer)) => match transaction.commit().await {
-                    Ok(()) => return Ok(answer),
+                    Ok(()) => {
+                        let afterwards = std::mem::take(&mut *held.afterwards());
+                        afterwards.into_iter().for_each(|then| then());
+                        return Ok(answer);
+                    }
                     Err(error) if error.is_worth_a_retry() => error.into(),
                     Err(error) => return Err(error.into()),
                 },

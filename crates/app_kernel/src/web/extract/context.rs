@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 
 use crate::base::caller::Caller;
 use crate::base::error::{Error, Result};
+use crate::engine::jobs::Jobs;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::web::edge::{self, ClientAddress, RequestId};
@@ -41,6 +42,20 @@ where
     }
 }
 
+/// Enqueues jobs on behalf of the request's caller.
+impl<S> FromRequestParts<S> for Jobs
+where
+    Kernel: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let kernel = Kernel::from_ref(state);
+        Ok(kernel.jobs()?.on(&kernel.db()?.with_caller(caller(parts))))
+    }
+}
+
 /// Whoever asks; anonymous where nobody said.
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
@@ -52,6 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 impl OperationInput for Kernel {}
 impl OperationInput for Db {}
+impl OperationInput for Jobs {}
 impl OperationInput for Caller {}
 impl OperationInput for RequestId {}
 impl OperationInput for ClientAddress {}

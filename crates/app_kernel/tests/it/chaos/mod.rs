@@ -4,6 +4,8 @@ mod dropped_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;
 #[cfg(target_os = "linux")]
+mod jobs;
+#[cfg(target_os = "linux")]
 mod killed_backups;
 #[cfg(target_os = "linux")]
 mod killed_restores;

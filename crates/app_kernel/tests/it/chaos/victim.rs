@@ -11,6 +11,7 @@ use app_kernel::base::secret::Secret;
 use app_kernel::store::db::Db;
 use app_kernel::store::db::entity::Entity;
 
+use super::jobs;
 use crate::backup;
 use crate::db::{Widget, widget};
 
@@ -34,6 +35,10 @@ pub(super) enum Work {
     Restore(String),
     /// Save widgets whose names begin so, and say the name of each that was acknowledged.
     Save(String),
+    /// Be a process in the role `worker`, for one task.
+    Worker(&'static str),
+    /// Run jobs until told to end, with leases of this length.
+    Jobs(Duration),
 }
 
 /// No test of its own: what a victim runs.
@@ -41,6 +46,12 @@ pub(super) enum Work {
 async fn victim() {
     let Ok(work) = std::env::var(WORK) else { return };
     let [what, url, folder] = work.split('|').collect::<Vec<_>>()[..] else { panic!("three things: {work}") };
+    if let Some(task) = what.strip_prefix("worker ") {
+        return jobs::work_apart(task, &Secret::new(url), Path::new(folder)).await;
+    }
+    if let Some(lease) = what.strip_prefix("jobs ") {
+        return jobs::work(lease, &Secret::new(url), Path::new(folder), || say("ready")).await;
+    }
     let options = backup::options(Path::new(folder), &Clock::system());
     let db = Db::open(&Secret::new(url), &[Widget::definition()], options).await.expect("the database opens");
     let backups = db.backups().expect("a place for backups");
@@ -90,6 +101,8 @@ impl Victim {
             Work::Backups => "backups".to_owned(),
             Work::Restore(name) => format!("restore {name}"),
             Work::Save(run) => format!("save {run}"),
+            Work::Worker(task) => format!("worker {task}"),
+            Work::Jobs(lease) => format!("jobs {}", lease.as_secs()),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));
         command.args(["--exact", "chaos::victim::victim", "--nocapture"]);
@@ -113,6 +126,17 @@ impl Victim {
     /// What it has said since.
     pub(super) fn heard(&self) -> Vec<String> {
         self.said.try_iter().collect()
+    }
+
+    /// Sends it a signal, such as STOP.
+    pub(super) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{name} was not sent");
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_some()
     }
 
     /// Kills it, where it has not ended by itself.

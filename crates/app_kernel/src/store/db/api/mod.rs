@@ -8,5 +8,6 @@ pub(crate) mod params;
 pub(crate) mod raw;
 pub(crate) mod save;
 pub(crate) mod shape;
+pub(crate) mod sql;
 pub(crate) mod undo;
 mod values;

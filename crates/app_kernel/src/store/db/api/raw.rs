@@ -25,7 +25,12 @@ impl Db {
 
     /// Runs a raw query. Columns are what the database says they are: on SQLite, times and truth values are texts and numbers.
     pub fn query(&self, sql: impl AsRef<str>, params: impl Params) -> Query {
-        Query { db: self.clone(), sql: self.translated(sql.as_ref()), params: params.into_values() }
+        Query { db: self.clone(), sql: self.translated(sql.as_ref()), params: params.into_values(), writes: false }
+    }
+
+    /// Runs one raw statement that changes something and answers rows: `INSERT`, `UPDATE` or `DELETE` with `RETURNING`, which MySQL has not.
+    pub(crate) fn query_changing(&self, sql: impl AsRef<str>, params: impl Params) -> Query {
+        Query { writes: true, ..self.query(sql, params) }
     }
 
     fn translated(&self, sql: &str) -> Arc<str> {
@@ -62,6 +67,7 @@ pub struct Query {
     db: Db,
     sql: Arc<str>,
     params: Vec<Value>,
+    writes: bool,
 }
 
 impl IntoFuture for Query {
@@ -72,7 +78,8 @@ impl IntoFuture for Query {
         Box::pin(async move {
             self.db.refuse_in_workspace("raw SQL")?;
             check_statement(&self.sql, self.db.backend())?;
-            let rows = self.db.read(read::Select { sql: self.sql, params: self.params, read: read_any }).await?;
+            let select = read::Select { sql: self.sql, params: self.params, read: read_any };
+            let rows = if self.writes { self.db.write(select).await? } else { self.db.read(select).await? };
             let columns: Arc<[Cow<'static, str>]> =
                 rows.first().map(|(names, _)| names.clone()).unwrap_or_default().into();
             Ok(rows.into_iter().map(|(_, values)| Row::new(Arc::clone(&columns), values)).collect())

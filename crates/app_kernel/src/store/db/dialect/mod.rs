@@ -73,6 +73,12 @@ pub(crate) trait Dialect: std::fmt::Debug + Send + Sync {
     /// The number of characters of a text, around an expression.
     fn length(&self, argument: &str) -> String;
 
+    /// The database's own time, fixed for the length of a statement, so that an index can be searched by it.
+    fn now(&self) -> &'static str;
+
+    /// The same, so many microseconds later: the place of a parameter stands as `?`.
+    fn later(&self) -> &'static str;
+
     /// One term of ORDER BY over a quoted column, with nulls where they are wanted.
     fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String;
 }

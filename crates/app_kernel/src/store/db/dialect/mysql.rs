@@ -88,6 +88,15 @@ impl Dialect for MySql {
         format!("CHAR_LENGTH({argument})")
     }
 
+    fn now(&self) -> &'static str {
+        // The time zone is UTC in every session of ours.
+        "NOW(6)"
+    }
+
+    fn later(&self) -> &'static str {
+        "NOW(6) + INTERVAL ? MICROSECOND"
+    }
+
     fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String {
         let direction = if descending { "DESC" } else { "ASC" };
         if nulls_first == descending {

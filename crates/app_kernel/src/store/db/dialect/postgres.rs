@@ -72,6 +72,14 @@ impl Dialect for Postgres {
         format!("CAST(char_length({argument}) AS BIGINT)")
     }
 
+    fn now(&self) -> &'static str {
+        "statement_timestamp()"
+    }
+
+    fn later(&self) -> &'static str {
+        "statement_timestamp() + CAST(? AS BIGINT) * INTERVAL '1 microsecond'"
+    }
+
     fn order_term(&self, column: &str, descending: bool, nulls_first: bool) -> String {
         let direction = if descending { "DESC" } else { "ASC" };
         // PostgreSQL calls null the largest value; the kernel, as the other two databases, the smallest.

@@ -190,6 +190,21 @@ impl Driver {
         }
     }
 
+    /// Calls `heard` whenever somebody notifies a channel, until the connection breaks: true where it makes sense to listen again. False, at
+    /// once, where the database can't tell.
+    pub(crate) async fn listen(
+        &self,
+        #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] channel: &str,
+        #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] heard: std::sync::Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<bool, DbError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(driver) => driver.listen(channel, heard).await,
+            #[cfg(any(feature = "sqlite", feature = "mysql"))]
+            _ => Ok(false),
+        }
+    }
+
     /// How long SQLite's write-ahead log is, in bytes; none where the database is a server.
     pub(crate) fn log_bytes(&self) -> Option<u64> {
         match self {

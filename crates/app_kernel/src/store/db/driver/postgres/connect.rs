@@ -1,16 +1,18 @@
 //! From an address to a pool, and from the first failure to one line for the person who starts the service.
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Error, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::address::{Server, TLS_PARAMS, TlsMode, TlsWish, invalid, take_params};
@@ -59,16 +61,30 @@ impl Address {
 
     /// A pool for this address. Connects nowhere yet.
     pub(super) fn pool(&self, options: &Options) -> Result<Pool, DbError> {
-        let connector = Connector {
-            config: self.config.clone(),
-            tls: match self.wish.mode {
-                TlsMode::Disable => None,
-                _ => Some(Tls(MakeRustlsConnect::new(tls::client_config(&self.wish)?))),
-            },
-            is_plain_tried_first: self.wish.mode == TlsMode::Allow,
-            set_up: self.set_up(options),
+        Ok(pool::new(self.connector(self.set_up(options))?, options))
+    }
+
+    fn connector(&self, set_up: String) -> Result<Connector, DbError> {
+        let tls = match self.wish.mode {
+            TlsMode::Disable => None,
+            _ => Some(Tls(MakeRustlsConnect::new(tls::client_config(&self.wish)?))),
         };
-        Ok(pool::new(connector, options))
+        let (config, is_plain_tried_first) = (self.config.clone(), self.wish.mode == TlsMode::Allow);
+        Ok(Connector { config, tls, is_plain_tried_first, set_up, heard: None })
+    }
+
+    /// A connection beside the pool that calls `heard` for each notification on a channel, until the task ends because the connection broke.
+    /// Dropping the client ends it too. None where sessions are lent for a transaction, and nobody could be told anything between two.
+    pub(super) async fn listen(
+        &self,
+        channel: &str,
+        heard: Heard,
+    ) -> Result<Option<(Client, JoinHandle<()>)>, DbError> {
+        if self.is_pooled {
+            return Ok(None);
+        }
+        let connector = Connector { heard: Some(heard), ..self.connector(format!("LISTEN {channel};"))? };
+        connector.connect().await.map(Some).map_err(super::error::from_postgres)
     }
 
     /// Makes one connection, and says in one line why it can't be made.
@@ -177,7 +193,11 @@ pub(super) struct Connector {
     tls: Option<Tls>,
     is_plain_tried_first: bool,
     set_up: String,
+    heard: Option<Heard>,
 }
+
+/// What is called for a notification.
+pub(super) type Heard = Arc<dyn Fn() + Send + Sync>;
 
 impl Connector {
     /// A connection, and the task that moves what goes over the wire.
@@ -189,33 +209,45 @@ impl Connector {
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
         let Some(tls) = &self.tls else {
-            return open(&self.config, NoTls).await;
+            return self.open_with(&self.config, NoTls).await;
         };
         if self.is_plain_tried_first {
             let mut plain = self.config.clone();
             plain.ssl_mode(SslMode::Disable);
-            match open(&plain, NoTls).await {
+            match self.open_with(&plain, NoTls).await {
                 // What a server says that wants TLS, among other things.
                 Err(error) if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {}
                 outcome => return outcome,
             }
         }
-        open(&self.config, tls.clone()).await
+        self.open_with(&self.config, tls.clone()).await
     }
-}
 
-async fn open<T>(config: &Config, tls: T) -> Result<(Client, JoinHandle<()>), Error>
-where
-    T: MakeTlsConnect<Socket>,
-    T::Stream: Send + 'static,
-{
-    let (client, connection) = config.connect(tls).await?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %Chain(&error), "a PostgreSQL connection broke");
-        }
-    });
-    Ok((client, task))
+    async fn open_with<T>(&self, config: &Config, tls: T) -> Result<(Client, JoinHandle<()>), Error>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
+        let (client, mut connection) = config.connect(tls).await?;
+        let heard = self.heard.clone();
+        let task = tokio::spawn(async move {
+            let broke = match heard {
+                None => connection.await.err(),
+                Some(heard) => loop {
+                    match poll_fn(|context| connection.poll_message(context)).await {
+                        Some(Ok(AsyncMessage::Notification(_))) => heard(),
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => break Some(error),
+                        None => break None,
+                    }
+                },
+            };
+            if let Some(error) = broke {
+                tracing::debug!(error = %Chain(&error), "a PostgreSQL connection broke");
+            }
+        });
+        Ok((client, task))
+    }
 }
 
 /// `MakeRustlsConnect`, which refuses a socket's missing host name even where no TLS is spoken.

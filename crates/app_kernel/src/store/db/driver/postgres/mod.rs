@@ -39,6 +39,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Driver {
     pool: Pool,
     limits: Arc<Limits>,
+    address: Box<connect::Address>,
 }
 
 #[derive(Debug)]
@@ -88,7 +89,14 @@ impl Driver {
             is_pooled: address.is_pooled,
             is_in_address: address.has_limit("statement_timeout"),
         };
-        Ok(Driver { pool, limits: Arc::new(limits) })
+        Ok(Driver { pool, limits: Arc::new(limits), address: Box::new(address) })
+    }
+
+    /// Calls `heard` for each notification on a channel until the connection breaks; at once where there can be none.
+    pub(crate) async fn listen(&self, channel: &str, heard: Arc<dyn Fn() + Send + Sync>) -> Result<bool, DbError> {
+        let Some((_client, ended)) = self.address.listen(channel, heard).await? else { return Ok(false) };
+        let _broke = ended.await;
+        Ok(true)
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {

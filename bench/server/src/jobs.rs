@@ -1,0 +1,77 @@
+//! Jobs that do nothing: how many are enqueued, and how many run to their end, in a second.
+
+use std::time::{Duration, Instant};
+
+use app_kernel::feature::jobs::JobState;
+use app_kernel::prelude::*;
+
+/// Enqueued with one call.
+const AT_ONCE: usize = 500;
+/// Callers that enqueue at once.
+const CALLERS: usize = 4;
+/// Between two looks whether all are done.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Does nothing.
+#[task]
+pub(crate) async fn do_nothing(_number: usize) -> Result<()> {
+    Ok(())
+}
+
+/// How many jobs the command line asks for: `jobs 50000`.
+pub(crate) fn wanted_jobs() -> Option<usize> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next()? != "jobs" {
+        return None;
+    }
+    Some(arguments.next().and_then(|jobs| jobs.parse().ok()).unwrap_or(50_000))
+}
+
+/// Enqueues them all; then lets one worker run them.
+#[tokio::main]
+pub(crate) async fn run(service: impl Fn(ServiceConfig) -> Service, config: ServiceConfig, count: usize) -> Result<()> {
+    let config = ServiceConfig { port: 0, ..config };
+    let idle = service(ServiceConfig { worker_embedded: false, ..config.clone() }).start().await?.serve().await?;
+    let jobs = idle.kernel().jobs()?;
+    let done = |counts: &[(String, JobState, i64)]| -> i64 {
+        counts.iter().filter(|(_, state, _)| *state == JobState::Succeeded).map(|(_, _, count)| count).sum()
+    };
+    let before = done(&jobs.counts().await?);
+
+    let began = Instant::now();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let jobs = jobs.clone();
+            tokio::spawn(async move {
+                for first in (caller * AT_ONCE..count).step_by(CALLERS * AT_ONCE) {
+                    jobs.enqueue_many(do_nothing, first..(first + AT_ONCE).min(count)).await?;
+                }
+                Ok::<(), Error>(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.or_internal("enqueuing")??;
+    }
+    let enqueued = began.elapsed();
+
+    let began = Instant::now();
+    let busy = service(ServiceConfig { worker_embedded: true, ..config.clone() }).start().await?.serve().await?;
+    while done(&jobs.counts().await?) - before < count as i64 {
+        tokio::time::sleep(LOOK).await;
+    }
+    let processed = began.elapsed();
+
+    let rate = |time: Duration| count as f64 / time.as_secs_f64();
+    println!(
+        "{} on {}: {:.0} enqueued/s, {:.0} processed/s ({count} jobs that do nothing, {} at once)",
+        if cfg!(debug_assertions) { "unoptimised" } else { "optimised" },
+        idle.kernel().db()?.backend().as_str(),
+        rate(enqueued),
+        rate(processed),
+        config.worker_concurrency,
+    );
+    busy.stop().await;
+    idle.stop().await;
+    Ok(())
+}
