@@ -14,6 +14,8 @@ const GOOGLE: &str = "https://accounts.google.com";
 const GITHUB: &str = "https://github.com";
 /// What the last part of `/auth/oauth/…` means already.
 const TAKEN: [&str; 3] = ["accounts", "exchange", "link"];
+/// Those that have variables of their own.
+const KNOWN: [&str; 2] = ["google", "github"];
 /// The longest name of a provider.
 const LONGEST_NAME: usize = 40;
 
@@ -74,7 +76,7 @@ impl OAuthProvider {
 /// The variable of a provider that ends so: `variable_of("okta", "ISSUER")` is `OIDC_OKTA_ISSUER`.
 pub(crate) fn variable_of(provider: &str, end: &str) -> String {
     let name = provider.to_uppercase();
-    if matches!(provider, "google" | "github") { format!("{name}_{end}") } else { format!("OIDC_{name}_{end}") }
+    if KNOWN.contains(&provider) { format!("{name}_{end}") } else { format!("OIDC_{name}_{end}") }
 }
 
 /// Reads an address of a server that we trust with secrets: https, or this machine for tests. What is wrong with it is a sentence part.
@@ -99,15 +101,16 @@ impl Environment {
     /// The providers that are named.
     pub(super) fn oauth_providers(&self) -> Result<BTreeMap<String, OAuthProvider>> {
         let mut providers = BTreeMap::new();
-        for name in ["google", "github"].map(str::to_owned).into_iter().chain(self.oidc_names()) {
-            if let Some(provider) = self.oauth_provider(&name)? {
-                if providers.contains_key(&name) {
-                    let word = name.to_uppercase();
-                    return Err(Error::invalid(format!(
-                        "OIDC_{word}_CLIENT_ID is set, but {word}_CLIENT_ID has the name `{name}`; take another"
-                    )));
-                }
-                providers.insert(name, provider);
+        let oidc = self.oidc_names();
+        if let Some(taken) = KNOWN.iter().find(|name| oidc.contains(**name)) {
+            let word = taken.to_uppercase();
+            return Err(Error::invalid(format!(
+                "OIDC_{word}_… is set, but `{taken}` is what {word}_CLIENT_ID is for; take another name"
+            )));
+        }
+        for name in KNOWN.into_iter().chain(oidc.iter().map(String::as_str)) {
+            if let Some(provider) = self.oauth_provider(name)? {
+                providers.insert(name.to_owned(), provider);
             }
         }
         Ok(providers)
@@ -120,12 +123,12 @@ impl Environment {
             let rest = variable.strip_prefix("OIDC_")?;
             ends.iter().find_map(|end| rest.strip_suffix(end)).filter(|word| !word.is_empty()).map(str::to_lowercase)
         };
-        self.0.keys().filter_map(word).collect()
+        self.0.iter().filter(|(_, value)| !value.trim().is_empty()).filter_map(|(name, _)| word(name)).collect()
     }
 
     fn oauth_provider(&self, name: &str) -> Result<Option<OAuthProvider>> {
         let text = |end| self.text(&variable_of(name, end));
-        let is_known = matches!(name, "google" | "github");
+        let is_known = KNOWN.contains(&name);
         let mut needed = vec![("CLIENT_ID", text("CLIENT_ID")), ("CLIENT_SECRET", text("CLIENT_SECRET"))];
         if !is_known {
             needed.push(("ISSUER", text("ISSUER")));
@@ -287,6 +290,8 @@ mod tests {
         };
         assert!(named("ACCOUNTS").starts_with("OIDC_ACCOUNTS_CLIENT_ID: `accounts` can't be"), "{}", named("ACCOUNTS"));
         assert!(named("A.B").starts_with("OIDC_A.B_CLIENT_ID: `a.b` can't be"), "{}", named("A.B"));
+        let wanted = "OIDC_GITHUB_… is set, but `github` is what GITHUB_CLIENT_ID is for; take another name";
+        assert_eq!(named("GITHUB"), wanted);
         let production = [("APP_ENV", "production"), ("GOOGLE_CLIENT_ID", "x"), ("GOOGLE_CLIENT_SECRET", "x")];
         assert!(refusal(&production).starts_with("GOOGLE_CLIENT_ID is set and PUBLIC_URL is not"));
     }

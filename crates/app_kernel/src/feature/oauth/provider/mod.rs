@@ -49,8 +49,8 @@ pub(super) struct Provider {
 }
 
 enum Kind {
-    Oidc(Oidc),
-    GitHub(GitHub),
+    Oidc(Box<Oidc>),
+    GitHub(Box<GitHub>),
 }
 
 /// Where a provider is asked for what.
@@ -98,8 +98,8 @@ impl ExtraTokenFields for IdTokenField {}
 impl Provider {
     pub(super) fn new(name: &str, config: &OAuthProvider, http: Outbound, clock: Clock) -> Result<Self> {
         let kind = match &config.kind {
-            OAuthKind::Oidc { issuer } => Kind::Oidc(Oidc::new(issuer, http.clone(), clock)),
-            OAuthKind::GitHub { url } => Kind::GitHub(GitHub::new(url)?),
+            OAuthKind::Oidc { issuer } => Kind::Oidc(Box::new(Oidc::new(issuer, http.clone(), clock))),
+            OAuthKind::GitHub { url } => Kind::GitHub(Box::new(GitHub::new(url)?)),
         };
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         Ok(Provider { name: name.to_owned(), client_id, client_secret, http, kind })

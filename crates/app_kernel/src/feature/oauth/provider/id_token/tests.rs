@@ -22,9 +22,12 @@ fn good_claims() -> Value {
     })
 }
 
+/// Makes a signature.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// Somebody who signs, and the key by which that is checked.
 struct Signer {
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
     alg: &'static str,
     key: Value,
 }
