@@ -224,7 +224,7 @@ fn the_log_is_one_json_object_a_line_from_the_first_fact_to_the_last() {
     let wanted =
         ["database", "backups", "health", "auth", "workspaces", "api keys", "jobs", "mail", "documents", "cors"];
     assert_eq!(on, wanted.map(|name| (name, "on")));
-    assert_eq!(off, ["oauth/google", "oauth/github"].map(|name| (name, "off")));
+    assert_eq!(off, ["oauth/google", "oauth/github", "redis"].map(|name| (name, "off")));
     let requests: Vec<&Value> = lines.iter().filter(|line| line["route"] == "/healthz").collect();
     assert_eq!(requests.len(), 1, "{out:?}");
     assert_eq!((requests[0]["method"].as_str(), requests[0]["status"].as_u64()), (Some("GET"), Some(200)));
