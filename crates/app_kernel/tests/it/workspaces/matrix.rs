@@ -37,9 +37,9 @@ const RULES: &[(&str, &str, [u16; 6])] = &[
     ("get", "/any", [403, 403, 403, 403, 403, 401]),
 ];
 
-/// Routes that are about people and not about workspaces.
+/// Routes that are about people, or about jobs, and not about workspaces.
 fn is_elsewhere(path: &str) -> bool {
-    path.starts_with("/auth/") || ["/healthz", "/readyz"].contains(&path)
+    path.starts_with("/auth/") || path.starts_with("/jobs") || ["/healthz", "/readyz"].contains(&path)
 }
 
 /// A workspace with everybody in it, as it is before each request.
