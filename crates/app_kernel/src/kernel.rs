@@ -18,8 +18,16 @@ struct Engines {
     config: ServiceConfig,
     clock: Clock,
     db: Option<Db>,
+    /// The service, and where it is administered.
+    home: Home,
     mailer: Mailer,
     draining: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Home {
+    name: String,
+    admin_db: Option<Db>,
 }
 
 impl Kernel {
@@ -32,7 +40,21 @@ impl Kernel {
     /// Puts the engines together.
     #[must_use]
     pub fn with_mailer(config: ServiceConfig, clock: Clock, db: Option<Db>, mailer: Mailer) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db, mailer, draining: AtomicBool::new(false) }))
+        Kernel(Arc::new(Engines { config, clock, db, home: Home::default(), mailer, draining: AtomicBool::new(false) }))
+    }
+
+    /// The same for a service of this name, with its admin database.
+    #[must_use]
+    pub(crate) fn of_service(mut self, name: &str, admin_db: Option<Db>) -> Self {
+        let engines = Arc::get_mut(&mut self.0).expect("nobody else has the kernel before it is made");
+        engines.home = Home { name: name.to_owned(), admin_db };
+        self
+    }
+
+    /// The name of the service; `app` in the audit and in the usage.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        &self.0.home.name
     }
 
     /// The configuration.
@@ -56,6 +78,14 @@ impl Kernel {
             Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db")
         };
         self.0.db.clone().ok_or_else(missing)
+    }
+
+    /// The database of the audit and of the usage: `ADMIN_DB_URL`, else the same as [`Kernel::db`].
+    ///
+    /// # Errors
+    /// `Unavailable` where `DATABASE_URL` is not set.
+    pub fn admin_db(&self) -> Result<Db> {
+        self.0.home.admin_db.clone().map_or_else(|| self.db(), Ok)
     }
 
     /// Sends mail.

@@ -2,4 +2,5 @@
 
 pub mod mail;
 pub mod rate_limit;
+pub(crate) mod relay;
 pub mod s3;

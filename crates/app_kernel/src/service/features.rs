@@ -8,7 +8,7 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
-use crate::feature::{auth, health, workspaces};
+use crate::feature::{audit, auth, health, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -71,7 +71,28 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
             mount: mount_workspaces,
         },
+        Feature {
+            fact: match config.effective_database_url() {
+                None => Fact::off("audit", "DATABASE_URL is not set"),
+                Some(_) => Fact::on("audit", format!("/audit: every change, {}", place_of_administration(config))),
+            },
+            entities: if config.effective_database_url().is_some() { audit::entities() } else { Vec::new() },
+            mount: mount_audit,
+        },
     ]
+}
+
+/// The tables of the admin database. The app's own has them too, so that going back to it is a matter of a variable.
+pub(super) fn admin_entities() -> Vec<&'static EntityDef> {
+    audit::entities()
+}
+
+fn place_of_administration(config: &ServiceConfig) -> &'static str {
+    match (config.separate_admin_db_url(), config.admin_worker_embedded) {
+        (None, true) => "in the app's database; ADMIN_DB_URL names another",
+        (Some(_), true) => "in the database of ADMIN_DB_URL",
+        (_, false) => "carried on by `admin-worker`: ADMIN_WORKER_EMBEDDED is false",
+    }
 }
 
 fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
@@ -103,4 +124,17 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
 fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
     Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(), ..Mounted::default() } })
+}
+
+fn mount_audit(kernel: &Kernel) -> Result<Mounted> {
+    let Ok(db) = kernel.db() else { return Ok(Mounted::default()) };
+    let mut mounted = Mounted::default();
+    if auth_is_off(kernel.config()).is_none() {
+        mounted.routes = audit::routes();
+    }
+    if kernel.config().admin_worker_embedded {
+        let relay = audit::Relay::new(kernel.service_name(), db, kernel.admin_db()?);
+        mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
+    }
+    Ok(mounted)
 }

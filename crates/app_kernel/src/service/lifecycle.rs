@@ -60,7 +60,8 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::with_mailer(config, clock, db, mailer);
+    let admin_db = database::open_admin(&config, &clock).await?;
+    let kernel = Kernel::with_mailer(config, clock, db, mailer).of_service(&name, admin_db);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
     let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
@@ -220,8 +221,11 @@ impl Running {
         // Those came last: the requests may have left them something to do.
         let patience = self.kernel.config().shutdown_timeout.saturating_sub(began.elapsed()).max(LEAST_PATIENCE);
         self.tasks.stop(patience).await;
-        if let Ok(db) = self.kernel.db() {
+        if let (Ok(db), Ok(admin_db)) = (self.kernel.db(), self.kernel.admin_db()) {
             db.close().await;
+            if !admin_db.is_same_as(&db) {
+                admin_db.close().await;
+            }
         }
     }
 

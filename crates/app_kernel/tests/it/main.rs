@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod audit;
 mod auth;
 mod backup;
 mod bad_input;

@@ -1,6 +1,7 @@
 //! Transactions that callers hold. All or nothing; tried again as a whole after a conflict; rolled back when dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
@@ -12,7 +13,11 @@ use crate::base::error::{Error, Result};
 
 /// The transaction behind a [`Db`].
 #[derive(Debug)]
-pub(crate) struct Held(Mutex<State>);
+pub(crate) struct Held {
+    state: Mutex<State>,
+    /// Whether change records were written in it.
+    leaves_changes: AtomicBool,
+}
 
 #[derive(Debug)]
 enum State {
@@ -31,7 +36,7 @@ enum State {
 impl Held {
     /// Runs an operation inside.
     pub(crate) async fn run<O: Operation>(&self, operation: O) -> DbResult<O::Output> {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         let mut transaction = match std::mem::replace(&mut *state, State::Busy) {
             State::Open(transaction) => transaction,
             other => {
@@ -52,9 +57,14 @@ impl Held {
         result
     }
 
+    /// Remembers that its commit has something to tell.
+    pub(crate) fn note(&self, leaves_changes: bool) {
+        self.leaves_changes.fetch_or(leaves_changes, Ordering::Relaxed);
+    }
+
     /// Ends the transaction because the schema lacks something. The caller's work is run again once it is there.
     pub(crate) async fn lacks(&self, missing: Missing) -> Error {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         if let State::Open(transaction) = std::mem::replace(&mut *state, State::Missing(missing)) {
             transaction.rollback().await;
         }
@@ -62,7 +72,7 @@ impl Held {
     }
 
     async fn end(&self) -> State {
-        std::mem::replace(&mut *self.0.lock().await, State::Ended)
+        std::mem::replace(&mut *self.state.lock().await, State::Ended)
     }
 }
 
@@ -109,12 +119,18 @@ impl Db {
         let mut failures = 0;
         loop {
             let transaction = self.shared.driver.begin().await?;
-            let held = Arc::new(Held(Mutex::new(State::Open(transaction))));
+            let held =
+                Arc::new(Held { state: Mutex::new(State::Open(transaction)), leaves_changes: AtomicBool::new(false) });
             let tx = Db { transaction: Some(Arc::clone(&held)), ..self.clone() };
             let result = work(tx).await;
             let conflict = match (held.end().await, result) {
                 (State::Open(transaction), Ok(answer)) => match transaction.commit().await {
-                    Ok(()) => return Ok(answer),
+                    Ok(()) => {
+                        if held.leaves_changes.load(Ordering::Relaxed) {
+                            self.shared.changed.notify_one();
+                        }
+                        return Ok(answer);
+                    }
                     Err(error) if error.is_worth_a_retry() => error.into(),
                     Err(error) => return Err(error.into()),
                 },
