@@ -7,6 +7,7 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
+use crate::engine::spool::Spool;
 use crate::store::db::Db;
 
 /// What every handler may reach. Cheap to clone.
@@ -28,6 +29,7 @@ struct Engines {
 struct Home {
     name: String,
     admin_db: Option<Db>,
+    usage: Option<Arc<Spool>>,
 }
 
 impl Kernel {
@@ -43,11 +45,11 @@ impl Kernel {
         Kernel(Arc::new(Engines { config, clock, db, home: Home::default(), mailer, draining: AtomicBool::new(false) }))
     }
 
-    /// The same for a service of this name, with its admin database.
+    /// The same for a service of this name, with its admin database and the place where usage is noted down.
     #[must_use]
-    pub(crate) fn of_service(mut self, name: &str, admin_db: Option<Db>) -> Self {
+    pub(crate) fn of_service(mut self, name: &str, admin_db: Option<Db>, usage: Option<Spool>) -> Self {
         let engines = Arc::get_mut(&mut self.0).expect("nobody else has the kernel before it is made");
-        engines.home = Home { name: name.to_owned(), admin_db };
+        engines.home = Home { name: name.to_owned(), admin_db, usage: usage.map(Arc::new) };
         self
     }
 
@@ -86,6 +88,12 @@ impl Kernel {
     /// `Unavailable` where `DATABASE_URL` is not set.
     pub fn admin_db(&self) -> Result<Db> {
         self.0.home.admin_db.clone().map_or_else(|| self.db(), Ok)
+    }
+
+    /// Where usage is noted down.
+    pub(crate) fn usage(&self) -> Result<&Arc<Spool>> {
+        let missing = || Error::unavailable("this service counts no usage: it has no database; set DATABASE_URL");
+        self.0.home.usage.as_ref().ok_or_else(missing)
     }
 
     /// Sends mail.

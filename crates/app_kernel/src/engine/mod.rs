@@ -4,3 +4,4 @@ pub mod mail;
 pub mod rate_limit;
 pub(crate) mod relay;
 pub mod s3;
+pub(crate) mod spool;

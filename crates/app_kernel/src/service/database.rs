@@ -67,6 +67,18 @@ pub(super) async fn open_admin(config: &ServiceConfig, clock: &Clock) -> Result<
     })
 }
 
+/// The admin database that the command line works on, as it is.
+pub(super) async fn open_admin_for_command(service: &Service, read_only: bool) -> Result<Db> {
+    let driver = Options { read_only, ..Options::default() };
+    match service.config.admin_db_url.as_ref() {
+        Some(url) => {
+            let options = DbOptions { driver, clock: service.clock.clone(), ..DbOptions::default() };
+            Db::open(url, &admin_entities(), options).await
+        }
+        None => open_as(service, driver).await,
+    }
+}
+
 pub(super) async fn open_admin_at(url: &Secret, config: &ServiceConfig, clock: &Clock) -> Result<Db> {
     let driver = Options { sqlite_full_sync: config.sqlite_full_sync, ..Options::default() };
     let folder = config.effective_backup_dir().join("admin");

@@ -8,10 +8,11 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
-use crate::feature::{audit, auth, health, workspaces};
+use crate::feature::{audit, auth, health, metering, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
+use crate::web::meter::Meter;
 
 /// What a feature brings once the kernel stands.
 pub(super) struct Mounted {
@@ -21,13 +22,21 @@ pub(super) struct Mounted {
     pub(super) at_root: ApiRouter<Kernel>,
     /// Who finds out who asks.
     pub(super) authenticate: Option<Arc<dyn Authenticate>>,
+    /// Who counts requests.
+    pub(super) meter: Option<Arc<dyn Meter>>,
     /// What runs from when the service serves until it stops.
     pub(super) tasks: Vec<Task>,
 }
 
 impl Default for Mounted {
     fn default() -> Self {
-        Mounted { routes: ApiRouter::new(), at_root: ApiRouter::new(), authenticate: None, tasks: Vec::new() }
+        Mounted {
+            routes: ApiRouter::new(),
+            at_root: ApiRouter::new(),
+            authenticate: None,
+            meter: None,
+            tasks: Vec::new(),
+        }
     }
 }
 
@@ -79,12 +88,20 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
             entities: if config.effective_database_url().is_some() { audit::entities() } else { Vec::new() },
             mount: mount_audit,
         },
+        Feature {
+            fact: match config.effective_database_url() {
+                None => Fact::off("metering", "DATABASE_URL is not set"),
+                Some(_) => Fact::on("metering", "/usage: every request, by endpoint, user and workspace"),
+            },
+            entities: if config.effective_database_url().is_some() { metering::entities() } else { Vec::new() },
+            mount: mount_metering,
+        },
     ]
 }
 
 /// The tables of the admin database. The app's own has them too, so that going back to it is a matter of a variable.
 pub(super) fn admin_entities() -> Vec<&'static EntityDef> {
-    audit::entities()
+    [audit::entities(), metering::entities()].concat()
 }
 
 fn place_of_administration(config: &ServiceConfig) -> &'static str {
@@ -135,6 +152,21 @@ fn mount_audit(kernel: &Kernel) -> Result<Mounted> {
     if kernel.config().admin_worker_embedded {
         let relay = audit::Relay::new(kernel.service_name(), db, kernel.admin_db()?);
         mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
+    }
+    Ok(mounted)
+}
+
+fn mount_metering(kernel: &Kernel) -> Result<Mounted> {
+    let Ok(spool) = kernel.usage() else { return Ok(Mounted::default()) };
+    let (config, name) = (kernel.config(), kernel.service_name());
+    let meter = metering::RequestMeter::new(Arc::clone(spool), kernel.clock().clone(), &config.api_prefix);
+    let mut mounted = Mounted { meter: Some(Arc::new(meter)), ..Mounted::default() };
+    if auth_is_off(config).is_none() {
+        mounted.routes = metering::routes();
+    }
+    if config.admin_worker_embedded {
+        let worker = metering::Worker::new(name, Arc::clone(spool), kernel.admin_db()?);
+        mounted.tasks.push(Box::new(|stop| Box::pin(worker.run(stop))));
     }
     Ok(mounted)
 }

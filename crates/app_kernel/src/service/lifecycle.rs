@@ -16,6 +16,8 @@ use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
+use crate::engine::spool::Spool;
+use crate::feature::metering;
 use crate::kernel::Kernel;
 use crate::web::edge::{Edge, EdgeRules};
 use crate::web::openapi::{self, Document};
@@ -61,13 +63,15 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
     let admin_db = database::open_admin(&config, &clock).await?;
-    let kernel = Kernel::with_mailer(config, clock, db, mailer).of_service(&name, admin_db);
+    let usage = db.is_some().then(|| Spool::new(metering::spool_folder(&config, &name)));
+    let kernel = Kernel::with_mailer(config, clock, db, mailer).of_service(&name, admin_db, usage);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate, mut tasks) = (ApiRouter::new(), None, Vec::new());
+    let (mut at_root, mut authenticate, mut meter, mut tasks) = (ApiRouter::new(), None, None, Vec::new());
     for feature in features {
-        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
+        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, meter: counts, tasks: work } =
             (feature.mount)(&kernel)?;
+        meter = meter.or(counts);
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
@@ -78,7 +82,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     tasks.extend(schedule::task(&kernel)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
-    let edge = Edge::new(router.clone(), rules, authenticate);
+    let edge = Edge::new(router.clone(), rules, authenticate).metered(meter);
     Ok(Started { kernel, router, edge, document, facts, tasks, name })
 }
 

@@ -11,6 +11,7 @@ mod db;
 mod documents;
 mod example;
 mod journey;
+mod metering;
 mod migrations;
 mod moves;
 mod service;

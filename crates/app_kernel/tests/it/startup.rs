@@ -218,7 +218,7 @@ fn the_log_is_one_json_object_a_line_from_the_first_fact_to_the_last() {
         .iter()
         .filter_map(|line| Some((line["feature"].as_str()?, line["state"].as_str().expect("a fact is on or off"))))
         .collect();
-    let on = ["database", "backups", "health", "auth", "workspaces", "mail", "documents", "cors"];
+    let on = ["database", "backups", "health", "auth", "workspaces", "audit", "metering", "mail", "documents", "cors"];
     let on = on.map(|name| (name, "on"));
     assert_eq!(facts, on);
     let requests: Vec<&Value> = lines.iter().filter(|line| line["route"] == "/healthz").collect();

@@ -1,11 +1,13 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
+mod audit;
 mod backup;
 mod migrate;
 mod user;
 
 use std::io::{ErrorKind, Write as _};
 
+use audit::AuditAction;
 use backup::BackupAction;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -66,6 +68,11 @@ enum Role {
         #[arg(long)]
         confirm: bool,
     },
+    /// Look whether the audit is what was written, or purge old entries
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// List users, make them, and change what they may do
@@ -97,6 +104,7 @@ pub(super) fn run(service: Service) -> Result<()> {
             Role::Backup { action } => backup::backup(service, action).await,
             Role::Restore { name, table, plan } => backup::restore(service, &name, table.as_deref(), plan).await,
             Role::Rollback { date, confirm } => backup::rollback(service, &date, confirm).await,
+            Role::Audit { action } => audit::audit(service, action).await,
             Role::Openapi => openapi(service).await,
             Role::User { action } => user::user(service, action).await,
         }
@@ -140,6 +148,7 @@ async fn openapi(mut service: Service) -> Result<()> {
     // Nothing comes along to a database that is there for a moment, and nothing is left of it.
     service.config.data_dir = folder.join("data").display().to_string();
     service.config.migrations_dir = None;
+    service.config.admin_db_url = None;
     service.config.backup_enabled = false;
     service.config = service.config.dev_defaults();
     let started = service.start().await?;

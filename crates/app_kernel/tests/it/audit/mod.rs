@@ -44,7 +44,7 @@ fn deployment(image: &str, replicas: i64) -> Deployment {
 }
 
 /// Waits until nothing is on its way to the audit any more.
-async fn carried(db: &Db) {
+pub(crate) async fn carried(db: &Db) {
     let all = async {
         while !db.query("SELECT [seq] FROM [kernel_changes] LIMIT 1", ()).await.expect("a query").is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;

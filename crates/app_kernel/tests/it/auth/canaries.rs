@@ -258,6 +258,7 @@ async fn tables(database: &TestDatabase) -> String {
         "kernel_workspace_members",
         "kernel_workspace_invites",
         "kernel_changes",
+        "kernel_audit_log",
         "kernel_migrations",
     ] {
         for row in db.query(format!("SELECT * FROM [{table}]"), ()).await.expect("rows") {

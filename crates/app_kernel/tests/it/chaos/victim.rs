@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use app_kernel::base::clock::Clock;
+use app_kernel::base::config::ServiceConfig;
 use app_kernel::base::secret::Secret;
 use app_kernel::store::db::Db;
 use app_kernel::store::db::entity::Entity;
@@ -34,6 +35,8 @@ pub(super) enum Work {
     Restore(String),
     /// Save widgets whose names begin so, and say the name of each that was acknowledged.
     Save(String),
+    /// Serve, and say the address.
+    Serve,
 }
 
 /// No test of its own: what a victim runs.
@@ -41,6 +44,9 @@ pub(super) enum Work {
 async fn victim() {
     let Ok(work) = std::env::var(WORK) else { return };
     let [what, url, folder] = work.split('|').collect::<Vec<_>>()[..] else { panic!("three things: {work}") };
+    if what == "serve" {
+        return serve(url, folder).await;
+    }
     let options = backup::options(Path::new(folder), &Clock::system());
     let db = Db::open(&Secret::new(url), &[Widget::definition()], options).await.expect("the database opens");
     let backups = db.backups().expect("a place for backups");
@@ -56,6 +62,20 @@ async fn victim() {
         (other, _) => panic!("a victim can't {other}"),
     }
     db.close().await;
+}
+
+async fn serve(url: &str, folder: &str) {
+    let config = ServiceConfig {
+        port: 0,
+        database_url: Some(Secret::new(url)),
+        data_dir: folder.to_owned(),
+        backup_enabled: false,
+        ..ServiceConfig::default()
+    };
+    let started = super::killed_services::shop(config).start().await.expect("the service starts");
+    let running = started.serve().await.expect("it listens");
+    say(&running.address().to_string());
+    std::future::pending::<()>().await;
 }
 
 async fn save_on(db: &Db, run: &str) {
@@ -90,6 +110,7 @@ impl Victim {
             Work::Backups => "backups".to_owned(),
             Work::Restore(name) => format!("restore {name}"),
             Work::Save(run) => format!("save {run}"),
+            Work::Serve => "serve".to_owned(),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));
         command.args(["--exact", "chaos::victim::victim", "--nocapture"]);
