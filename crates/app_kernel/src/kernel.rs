@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
-use crate::engine::mail::Mailer;
+use crate::engine::mail::{MailQueue, Mailer};
 use crate::engine::spool::Spool;
 use crate::store::db::Db;
+use crate::store::redis::Redis;
 
 /// What every handler may reach. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,7 +22,9 @@ struct Engines {
     db: Option<Db>,
     /// The service, and where it is administered.
     home: Home,
+    redis: Option<Redis>,
     mailer: Mailer,
+    mail_queue: MailQueue,
     draining: AtomicBool,
 }
 
@@ -33,16 +36,23 @@ struct Home {
 }
 
 impl Kernel {
-    /// Puts the engines together; mail is off. Services get theirs from `Service`.
+    /// Puts the engines together; mail is off, and there is no Redis. Services get theirs from `Service`.
     #[must_use]
     pub fn new(config: ServiceConfig, clock: Clock, db: Option<Db>) -> Self {
-        Self::with_mailer(config, clock, db, Mailer::off())
+        Self::with_engines(config, clock, db, None, Mailer::off())
     }
 
     /// Puts the engines together.
     #[must_use]
-    pub fn with_mailer(config: ServiceConfig, clock: Clock, db: Option<Db>, mailer: Mailer) -> Self {
-        Kernel(Arc::new(Engines { config, clock, db, home: Home::default(), mailer, draining: AtomicBool::new(false) }))
+    pub fn with_engines(
+        config: ServiceConfig,
+        clock: Clock,
+        db: Option<Db>,
+        redis: Option<Redis>,
+        mailer: Mailer,
+    ) -> Self {
+        let (mail_queue, draining) = (MailQueue::new(mailer.clone()), AtomicBool::new(false));
+        Kernel(Arc::new(Engines { config, clock, db, home: Home::default(), redis, mailer, mail_queue, draining }))
     }
 
     /// The same for a service of this name, with its admin database and the place where usage is noted down.
@@ -96,10 +106,21 @@ impl Kernel {
         self.0.home.usage.as_ref().ok_or_else(missing)
     }
 
+    /// Redis; none where `REDIS_URL` is not set. Whoever asks it needs an answer for when it is away.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        self.0.redis.as_ref()
+    }
+
     /// Sends mail.
     #[must_use]
     pub fn mailer(&self) -> &Mailer {
         &self.0.mailer
+    }
+
+    /// Sends mail beside the request.
+    pub(crate) fn mail_queue(&self) -> &MailQueue {
+        &self.0.mail_queue
     }
 
     /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.

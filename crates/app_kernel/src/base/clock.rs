@@ -28,6 +28,12 @@ impl Clock {
         Clock(Some(Arc::new(AtomicI64::new(start.as_microsecond()))))
     }
 
+    /// Whether it is the machine's clock.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The time now, in whole microseconds: what all three databases can hold.
     #[must_use]
     pub fn now(&self) -> Timestamp {

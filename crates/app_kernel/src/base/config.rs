@@ -135,7 +135,11 @@ pub const VARIABLES: &[Variable] = &[
         "`smtps://user:pass@host`, `smtp://user:pass@host:587?tls=required`: the server that sends mail",
     ),
     variable("MAIL_FROM", "none", "who mail comes from: `My app <no-reply@myapp.com>`; SMTP_URL needs it"),
-    variable("REDIS_URL", "none", "`redis://host:6379`; accepted, but nothing uses it yet"),
+    variable(
+        "REDIS_URL",
+        "none",
+        "`redis://host:6379`, `rediss://…` with TLS: what processes share and may lose, such as the counts of limits",
+    ),
     variable("CORS_ORIGINS", "*", "origins that browsers may call from, separated by commas"),
     variable("CORS_CREDENTIALS", "true", "whether listed origins may send cookies and tokens"),
     variable("TRUSTED_PROXIES", "none", "addresses or networks whose X-Forwarded-For is believed, separated by commas"),
@@ -271,7 +275,7 @@ pub struct ServiceConfig {
     /// Who mail comes from: an address, or a name and an address in angle brackets.
     pub mail_from: Option<String>,
 
-    /// Redis.
+    /// Redis: what several processes share and may lose.
     pub redis_url: Option<Secret>,
     /// Origins that browsers may call from; `*` is any, without credentials.
     pub cors_origins: Vec<String>,

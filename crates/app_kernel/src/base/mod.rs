@@ -2,6 +2,7 @@
 //! Nothing here does I/O and nothing is async.
 
 pub mod backoff;
+pub mod breaker;
 pub mod caller;
 pub mod clock;
 pub mod config;

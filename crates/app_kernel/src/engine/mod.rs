@@ -1,5 +1,6 @@
 //! What runs beside the store. Each engine has its forms behind one behaviour.
 
+pub(crate) mod courier;
 pub mod mail;
 pub mod rate_limit;
 pub(crate) mod relay;

@@ -11,6 +11,7 @@ use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
 use crate::store::db::Backend;
 use crate::store::db::url::DatabaseUrl;
+use crate::store::redis::Redis;
 use crate::web::edge::EdgeRules;
 
 /// What a service would find.
@@ -49,6 +50,10 @@ pub async fn check(config: &ServiceConfig) -> Report {
     report.facts.extend(features(config).into_iter().map(|feature| feature.fact));
     match Mailer::from_config(config) {
         Ok(mailer) => report.facts.push(lifecycle::mail_fact(&mailer)),
+        Err(problem) => report.problems.push(problem),
+    }
+    match Redis::from_config("check", config) {
+        Ok(redis) => report.facts.push(lifecycle::redis_fact(redis.as_ref()).await),
         Err(problem) => report.problems.push(problem),
     }
     report.facts.extend(lifecycle::facts_of_the_edge(config));

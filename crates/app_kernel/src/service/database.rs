@@ -60,11 +60,14 @@ pub(super) async fn open_admin(config: &ServiceConfig, clock: &Clock) -> Result<
     let (Some(url), Some(_)) = (config.separate_admin_db_url(), config.effective_database_url()) else {
         return Ok(None);
     };
-    open_admin_at(&url, config, clock).await.map(Some).map_err(|error| {
-        let message = error.message().replace("DATABASE_URL", "ADMIN_DB_URL");
-        let message = if message.contains("ADMIN_DB_URL") { message } else { format!("ADMIN_DB_URL: {message}") };
-        Error::new(error.kind(), message).cause(error)
-    })
+    open_admin_at(&url, config, clock).await.map(Some).map_err(of_the_admin)
+}
+
+/// An error of the admin database, by its own variable.
+pub(super) fn of_the_admin(error: Error) -> Error {
+    let message = error.message().replace("DATABASE_URL", "ADMIN_DB_URL");
+    let message = if message.contains("ADMIN_DB_URL") { message } else { format!("ADMIN_DB_URL: {message}") };
+    Error::new(error.kind(), message).cause(error)
 }
 
 /// The admin database that the command line works on, as it is.

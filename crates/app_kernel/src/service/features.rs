@@ -8,6 +8,7 @@ use super::facts::Fact;
 use super::tasks::Task;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
+use crate::engine::courier::{Courier, Destination};
 use crate::feature::{audit, auth, health, metering, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
@@ -125,13 +126,12 @@ fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
 }
 
 fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
-    let config = kernel.config();
-    if auth_is_off(config).is_some() {
+    if auth_is_off(kernel.config()).is_some() {
         return Ok(Mounted::default());
     }
     let on_sign_up = workspaces::on_sign_up(kernel.clock().clone());
     let hooks = auth::Hooks { on_sign_up, on_leave: workspaces::on_leave() };
-    let (auth, worker) = auth::Auth::new(config, kernel.clock().clone(), kernel.db()?, kernel.mailer().clone(), hooks)?;
+    let (auth, worker) = auth::Auth::new(kernel, hooks)?;
     let routes = auth::routes(Arc::clone(&auth));
     let authenticate = workspaces::finding_workspaces(auth, kernel.db()?);
     let work: Task = Box::new(|stop| Box::pin(worker.run(stop)));
@@ -140,7 +140,15 @@ fn mount_auth(kernel: &Kernel) -> Result<Mounted> {
 
 fn mount_workspaces(kernel: &Kernel) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
-    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(), ..Mounted::default() } })
+    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(kernel), ..Mounted::default() } })
+}
+
+/// Where this process carries audit and usage to: to the admin database itself, or to an admin worker by Redis. Without either it stays here.
+fn destination(kernel: &Kernel) -> Result<Option<Destination>> {
+    if kernel.config().admin_worker_embedded {
+        return Ok(Some(Destination::Database(kernel.admin_db()?)));
+    }
+    Ok(Courier::from_config(kernel.config())?.map(Destination::Worker))
 }
 
 fn mount_audit(kernel: &Kernel) -> Result<Mounted> {
@@ -149,8 +157,8 @@ fn mount_audit(kernel: &Kernel) -> Result<Mounted> {
     if auth_is_off(kernel.config()).is_none() {
         mounted.routes = audit::routes();
     }
-    if kernel.config().admin_worker_embedded {
-        let relay = audit::Relay::new(kernel.service_name(), db, kernel.admin_db()?);
+    if let Some(to) = destination(kernel)? {
+        let relay = audit::Relay::new(kernel.service_name(), db, to);
         mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
     }
     Ok(mounted)
@@ -164,8 +172,8 @@ fn mount_metering(kernel: &Kernel) -> Result<Mounted> {
     if auth_is_off(config).is_none() {
         mounted.routes = metering::routes();
     }
-    if config.admin_worker_embedded {
-        let worker = metering::Worker::new(name, Arc::clone(spool), kernel.admin_db()?);
+    if let Some(to) = destination(kernel)? {
+        let worker = metering::Worker::new(name, Arc::clone(spool), to);
         mounted.tasks.push(Box::new(|stop| Box::pin(worker.run(stop))));
     }
     Ok(mounted)

@@ -19,6 +19,7 @@ use crate::engine::mail::Mailer;
 use crate::engine::spool::Spool;
 use crate::feature::metering;
 use crate::kernel::Kernel;
+use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
 use crate::web::openapi::{self, Document};
 use crate::web::server::{self, Limits};
@@ -51,11 +52,12 @@ pub struct Running {
 
 /// Opens the database, brings it up, and puts the routes together.
 pub(super) async fn start(service: Service) -> Result<Started> {
-    let Service { name, version, config, clock, mailer, entities, routes: add_routes } = service;
+    let Service { name, version, config, clock, mailer, redis, entities, routes: add_routes } = service;
     config.check()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
     let mailer = mailer.map_or_else(|| Mailer::from_config(&config), Ok)?;
+    let redis = redis.map_or_else(|| Redis::from_config(&name, &config), |redis| Ok(Some(redis)))?;
     let features = features(&config);
     let mut facts = vec![database::fact(&config)?];
     let db = database::open(&name, &config, &clock, &features, &entities).await?;
@@ -64,7 +66,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     }
     let admin_db = database::open_admin(&config, &clock).await?;
     let usage = db.is_some().then(|| Spool::new(metering::spool_folder(&config, &name)));
-    let kernel = Kernel::with_mailer(config, clock, db, mailer).of_service(&name, admin_db, usage);
+    let kernel = Kernel::with_engines(config, clock, db, redis, mailer).of_service(&name, admin_db, usage);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
     let (mut at_root, mut authenticate, mut meter, mut tasks) = (ApiRouter::new(), None, None, Vec::new());
@@ -79,6 +81,9 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         facts.push(feature.fact);
     }
     facts.push(mail_fact(kernel.mailer()));
+    facts.push(redis_fact(kernel.redis()).await);
+    let mail_queue = kernel.mail_queue().clone();
+    tasks.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
     tasks.extend(schedule::task(&kernel)?);
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
@@ -90,17 +95,25 @@ pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
     if mailer.is_on() { Fact::on("mail", mailer.describe()) } else { Fact::off("mail", mailer.describe()) }
 }
 
+/// Asks it once: whoever starts a service with a wrong address should hear it then.
+pub(super) async fn redis_fact(redis: Option<&Redis>) -> Fact {
+    let Some(redis) = redis else {
+        return Fact::off("redis", "REDIS_URL is not set; logins and mails are limited by each process for itself");
+    };
+    let place = redis.place();
+    match redis.ping().await {
+        Ok(()) => Fact::on("redis", format!("{place}, keys start with {}", redis.prefix())),
+        Err(_) => Fact::off("redis", format!("{place} of REDIS_URL does not answer; served without it until it does")),
+    }
+}
+
 pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
     let cors = if config.cors_origins.iter().any(|origin| origin == "*") {
         Fact::on("cors", "any origin, without credentials; CORS_ORIGINS narrows it")
     } else {
         Fact::on("cors", config.cors_origins.join(", "))
     };
-    let mut facts = vec![Fact::on("documents", "/docs, /openapi.json"), cors];
-    if config.redis_url.is_some() {
-        facts.push(Fact::off("redis", "REDIS_URL is set, but nothing uses it yet"));
-    }
-    facts
+    vec![Fact::on("documents", "/docs, /openapi.json"), cors]
 }
 
 /// What everybody should hear before the first request.
@@ -112,6 +125,11 @@ pub(super) fn warnings(config: &ServiceConfig) -> Vec<String> {
              Set one made by `openssl rand -base64 48`",
             crate::base::config::SHORTEST_PRODUCTION_SECRET
         ));
+    }
+    if !config.admin_worker_embedded && config.redis_url.is_none() && config.effective_database_url().is_some() {
+        warnings.push(
+            "ADMIN_WORKER_EMBEDDED is false and REDIS_URL is not set, so audit and usage stay where they are until one of them changes".to_owned(),
+        );
     }
     if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
         warnings.push("JWT_SECRET is not set, so the auth routes are not mounted".to_owned());
@@ -246,7 +264,7 @@ impl Running {
 }
 
 #[cfg(unix)]
-async fn told_to_stop() -> &'static str {
+pub(super) async fn told_to_stop() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).expect("the process can listen for signals");
     tokio::select! {
@@ -256,7 +274,7 @@ async fn told_to_stop() -> &'static str {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() -> &'static str {
+pub(super) async fn told_to_stop() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
     "Ctrl-C"
 }

@@ -1,5 +1,6 @@
 //! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
 
+mod admin_worker;
 mod check;
 mod database;
 mod facts;
@@ -21,7 +22,9 @@ use crate::base::error::Result;
 use crate::engine::mail::Mailer;
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
+use crate::store::redis::Redis;
 
+pub use admin_worker::{run_admin_worker, serve_admin_worker};
 pub use check::{Report, check};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};
@@ -46,6 +49,7 @@ pub struct Service {
     config: ServiceConfig,
     clock: Clock,
     mailer: Option<Mailer>,
+    redis: Option<Redis>,
     entities: Vec<&'static EntityDef>,
     routes: Vec<AddRoutes>,
 }
@@ -62,6 +66,7 @@ impl Service {
             config,
             clock: Clock::system(),
             mailer: None,
+            redis: None,
             entities: Vec::new(),
             routes: Vec::new(),
         }
@@ -159,6 +164,12 @@ impl Service {
     /// Another way to send mail than `SMTP_URL` says.
     pub fn mailer(mut self, mailer: Mailer) -> Self {
         self.mailer = Some(mailer);
+        self
+    }
+
+    /// Another Redis than `REDIS_URL` says.
+    pub fn redis(mut self, redis: Redis) -> Self {
+        self.redis = Some(redis);
         self
     }
 

@@ -1,3 +1,4 @@
 //! Where data lies. Knows nothing of HTTP or users.
 
 pub mod db;
+pub mod redis;

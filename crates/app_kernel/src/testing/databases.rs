@@ -286,9 +286,8 @@ pub fn run<F>(backend: Backend, test: impl FnOnce(TestDatabase) -> F) -> ExitCod
 where
     F: Future<Output: Termination>,
 {
-    let selection = std::env::var("DATABASES").ok();
-    if !is_selected(backend, selection.as_deref()).unwrap_or_else(|error| panic!("{error}")) {
-        println!("deselected by DATABASES={}", selection.unwrap_or_default());
+    if !selects(backend.as_str()) {
+        println!("deselected by DATABASES");
         return ExitCode::SUCCESS;
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -300,15 +299,24 @@ where
     runtime.block_on(test(database.clone())).report()
 }
 
-/// Whether tests of this database run. `DATABASES` is a comma list; without it, all do.
-fn is_selected(backend: Backend, databases: Option<&str>) -> Result<bool> {
+/// Whether tests of this server run.
+///
+/// # Panics
+/// Where `DATABASES` has a word that is none.
+pub(super) fn selects(server: &str) -> bool {
+    let selection = std::env::var("DATABASES").ok();
+    is_selected(server, selection.as_deref()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Whether tests of this server run. `DATABASES` is a comma list; without it, all do.
+fn is_selected(server: &str, databases: Option<&str>) -> Result<bool> {
     let words = databases.unwrap_or_default().split(',').map(str::trim);
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let known = ["sqlite", "postgres", "mysql", "redis"];
     if let Some(word) = words.iter().find(|word| !known.contains(word)) {
         return Err(Error::invalid(format!("DATABASES has `{word}`; it must be a comma list of {}", known.join(", "))));
     }
-    Ok(words.is_empty() || words.contains(&backend.as_str()))
+    Ok(words.is_empty() || words.contains(&server))
 }
 
 /// One test function, three tests: `on_every_database!(name_a, name_b);` at the top of a test file makes `sqlite::name_a`,
@@ -373,12 +381,12 @@ mod tests {
 
     #[test]
     fn databases_selects_and_refuses_what_it_does_not_know() {
-        let selected = |backend, list| is_selected(backend, list).expect("a known list");
+        let selected = |backend: Backend, list| is_selected(backend.as_str(), list).expect("a known list");
         assert!(selected(Backend::MySql, None));
         assert!(selected(Backend::MySql, Some("")));
         assert!(selected(Backend::Sqlite, Some("sqlite, mysql")));
         assert!(!selected(Backend::Postgres, Some("sqlite, mysql")));
-        let refusal = is_selected(Backend::Sqlite, Some("sqlight")).expect_err("an unknown word");
+        let refusal = is_selected("sqlite", Some("sqlight")).expect_err("an unknown word");
         assert_eq!(
             refusal.to_string(),
             "DATABASES has `sqlight`; it must be a comma list of sqlite, postgres, mysql, redis"

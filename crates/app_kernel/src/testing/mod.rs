@@ -3,9 +3,11 @@
 
 pub mod client;
 pub mod databases;
+pub mod redis;
 pub mod service;
 pub mod wire;
 
+pub use self::redis::TestRedis;
 pub use client::{Answer, Client};
 pub use databases::TestDatabase;
 pub use service::TestService;

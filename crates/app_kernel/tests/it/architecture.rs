@@ -37,7 +37,12 @@ struct Reserved {
     rule: &'static str,
 }
 
-const RESERVED: [Reserved; 5] = [
+const RESERVED: [Reserved; 6] = [
+    Reserved {
+        is: |path| path[0] == "redis",
+        places: &["store/redis/"],
+        rule: "only store/redis/ names the client of Redis; add what you need to the seam in store/redis/mod.rs",
+    },
     Reserved {
         is: |path| {
             matches!(

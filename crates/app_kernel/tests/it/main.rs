@@ -14,6 +14,8 @@ mod journey;
 mod metering;
 mod migrations;
 mod moves;
+#[cfg(target_os = "linux")]
+mod redis;
 mod service;
 mod startup;
 mod support;

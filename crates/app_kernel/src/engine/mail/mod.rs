@@ -3,11 +3,12 @@
 //! - What is sent is plain text in UTF-8. No text can become a header: an address and a subject are one line, or refused.
 //! - Over SMTP, a server that does not answer is given up after half a minute. Without `SMTP_URL`, mail is files in development and off in
 //!   production; tests have an [`Outbox`].
-//! - Whoever must not notice whether somebody was written to sends from a task of its own: a delivery takes its time.
+//! - A delivery takes its time, and whoever asks must not notice whether somebody was written to: features ask a [queue](MailQueue).
 
 mod folder;
 mod message;
 mod outbox;
+mod queue;
 mod smtp;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 
 pub use self::outbox::Outbox;
+pub(crate) use self::queue::MailQueue;
 
 /// A text to one person.
 #[derive(Clone, PartialEq, Eq)]

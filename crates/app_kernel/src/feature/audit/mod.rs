@@ -20,7 +20,7 @@ mod worker;
 
 pub use self::api::{AuditEntry, GetAuditLogs, get_audit_logs, purge_audit_logs};
 pub use self::chain::{ChainEnd, Tampering, Verified, verify};
-pub(crate) use self::relay::Relay;
+pub(crate) use self::relay::{AUDIT, Relay, receive};
 pub(crate) use self::routes::routes;
 pub use self::store::{AuditChain, AuditLog, entities};
 pub use self::worker::{Auditing, enable_audit};

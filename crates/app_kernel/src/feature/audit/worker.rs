@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::relay::Relay;
 use crate::base::error::Result;
+use crate::engine::courier::Destination;
 use crate::store::db::Db;
 
 /// The audit of a database at work. It ends when this is dropped; [`Auditing::stop`] lets it carry what is there first.
@@ -33,7 +34,7 @@ pub struct Auditing {
 /// ```
 #[must_use = "the audit ends when this is dropped"]
 pub fn enable_audit(db: &Db, admin_db: &Db, app: impl Into<Arc<str>>) -> Auditing {
-    let relay = Relay::new(app, db.clone(), admin_db.clone());
+    let relay = Relay::new(app, db.clone(), Destination::Database(admin_db.clone()));
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(relay.clone().run(stopped));
     Auditing { relay, stop, work }

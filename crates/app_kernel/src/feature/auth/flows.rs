@@ -63,14 +63,14 @@ impl Auth {
         if !self.is_sign_up_open && wanted.invite_token.is_none() {
             return Err(sign_up_is_closed());
         }
-        self.limits.sign_up(visit.origin)?;
+        self.limits.sign_up(visit.origin).await?;
         if !self.is_sign_up_open && !self.is_invited(&wanted).await? {
             return Err(sign_up_is_closed());
         }
         let db = self.db.with_caller(visit.caller.clone());
         let user =
             make_user(&db, &self.passwords, self.clock.now(), wanted, Role::User, &self.hooks.on_sign_up).await?;
-        self.welcome(visit, &user);
+        self.welcome(visit, &user).await;
         Ok(user)
     }
 
@@ -86,18 +86,18 @@ impl Auth {
         let address = EmailAddress::parse(address).ok().filter(|_| is_possible(&password));
         let Some(address) = address else {
             // Nobody has this address, or such a password: what was asked gives it away, not who is here.
-            self.limits.may_try("", visit.origin)?;
-            self.limits.failed("", visit.origin);
+            self.limits.may_try("", visit.origin).await?;
+            self.limits.failed("", visit.origin).await;
             return Err(wrong_credentials());
         };
-        self.limits.may_try(&address.key, visit.origin)?;
+        self.limits.may_try(&address.key, visit.origin).await?;
         let found = store::user_of_address(&self.db, &address).await?;
         let stored = found.as_ref().and_then(|user| user.password_hash.clone());
         let verdict = self.passwords.check(password.clone(), stored.map(|hash| hash.expose().to_owned())).await?;
         let user = match found {
             Some(user) if verdict != Verdict::Wrong && user.is_active => user,
             _ => {
-                self.limits.failed(&address.key, visit.origin);
+                self.limits.failed(&address.key, visit.origin).await;
                 return Err(wrong_credentials());
             }
         };
@@ -165,7 +165,7 @@ impl Auth {
 
     /// Exchanges a refresh token for the next pair.
     pub(super) async fn refresh(&self, visit: &Visit, token: &str) -> Result<Tokens> {
-        self.limits.refresh(visit.origin)?;
+        self.limits.refresh(visit.origin).await?;
         let parsed = RefreshToken::parse(token).ok_or_else(bad_refresh_token)?;
         let (db, now) = (self.db.with_caller(visit.caller.clone()), self.clock.now());
         let session = db.get::<Session>(parsed.session_id).await?.ok_or_else(bad_refresh_token)?;
@@ -297,11 +297,11 @@ impl Auth {
 
     /// Refuses what is not the present password of somebody who is signed in. Wrong ones are counted.
     pub(super) async fn prove_password(&self, visit: &Visit, user: &Saved<User>, password: String) -> Result<()> {
-        self.limits.may_try(&user.email_key, visit.origin)?;
+        self.limits.may_try(&user.email_key, visit.origin).await?;
         let stored = user.password_hash.as_ref().filter(|_| is_possible(&password));
         let stored = stored.map(|hash| hash.expose().to_owned());
         if self.passwords.check(password, stored).await? == Verdict::Wrong {
-            self.limits.failed(&user.email_key, visit.origin);
+            self.limits.failed(&user.email_key, visit.origin).await;
             return Err(Error::invalid("that is not the present password").code("wrong_password"));
         }
         Ok(())

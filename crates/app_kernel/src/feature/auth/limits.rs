@@ -1,4 +1,4 @@
-//! How often somebody may try. Always on, in this process; what a service serves beside is limited elsewhere.
+//! How often somebody may try. Always on: in this process, or in all that share a Redis; what a service serves beside is limited elsewhere.
 //!
 //! Only failures count at login. When an account's budget is spent, those addresses wait that failed on it lately; somebody else, such as
 //! its owner at home, still gets in, so nobody can lock out anybody. What is refused takes nothing: after a pause, everybody may try again.
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
-use crate::engine::rate_limit::memory::{Limiter, Quota, Wait};
+use crate::engine::rate_limit::{Limiter, Quota, Wait};
+use crate::store::redis::Redis;
 
 /// Wrong passwords for one account: more than a forgetful person needs, and at most 5,760 guesses a day from one address.
 const ACCOUNT_FAILURES: Quota = Quota { burst: 20, period: Duration::from_secs(5 * 60) };
@@ -48,56 +49,76 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(clock: &Clock) -> Self {
-        let limiter = |quota| Limiter::new(quota, clock.clone());
+    pub(crate) fn new(clock: &Clock, redis: Option<&Redis>) -> Self {
+        let limiter = |name, quota| Limiter::new(name, quota, clock, redis);
         Limits {
-            account_failures: limiter(ACCOUNT_FAILURES),
-            account_failures_by_origin: limiter(ACCOUNT_FAILURES),
-            origin_failures: limiter(ADDRESS_FAILURES),
-            sign_ups: limiter(SIGN_UPS),
-            refreshes: limiter(REFRESHES),
-            codes: limiter(CODES),
-            mails: limiter(MAILS_TO_ACCOUNT),
-            mails_by_origin: limiter(MAILS_FROM_ADDRESS),
+            account_failures: limiter("login.account", ACCOUNT_FAILURES),
+            account_failures_by_origin: limiter("login.account.address", ACCOUNT_FAILURES),
+            origin_failures: limiter("login.address", ADDRESS_FAILURES),
+            sign_ups: limiter("sign_up.address", SIGN_UPS),
+            refreshes: limiter("refresh.address", REFRESHES),
+            codes: limiter("code.account", CODES),
+            mails: limiter("mail.account", MAILS_TO_ACCOUNT),
+            mails_by_origin: limiter("mail.address", MAILS_FROM_ADDRESS),
         }
     }
 
     /// Whether a password may be tried. Attempts under way at once are counted when they have failed, so a few more than the budget may
     /// pass: no more than the hashing pool takes.
-    pub(crate) fn may_try(&self, account: &str, origin: Origin) -> Result<()> {
-        self.origin_failures.check(&origin).map_err(too_many)?;
-        match self.account_failures.check(&account) {
-            Err(wait) if !self.account_failures_by_origin.is_fresh(&(account, origin)) => Err(too_many(wait)),
+    pub(crate) async fn may_try(&self, account: &str, origin: Origin) -> Result<()> {
+        let (address, both) = (address(origin), account_at(account, origin));
+        // At once, so that Redis is waited for once.
+        let (by_address, of_account, is_fresh) = tokio::join!(
+            self.origin_failures.check(&address),
+            self.account_failures.check(account),
+            self.account_failures_by_origin.is_fresh(&both),
+        );
+        by_address.map_err(too_many)?;
+        match of_account {
+            Err(wait) if !is_fresh => Err(too_many(wait)),
             _ => Ok(()),
         }
     }
 
     /// A password was wrong.
-    pub(crate) fn failed(&self, account: &str, origin: Origin) {
-        self.origin_failures.count(&origin);
-        self.account_failures.count(&account);
-        self.account_failures_by_origin.count(&(account, origin));
+    pub(crate) async fn failed(&self, account: &str, origin: Origin) {
+        let (address, both) = (address(origin), account_at(account, origin));
+        tokio::join!(
+            self.origin_failures.count(&address),
+            self.account_failures.count(account),
+            self.account_failures_by_origin.count(&both),
+        );
     }
 
-    pub(crate) fn sign_up(&self, origin: Origin) -> Result<()> {
-        self.sign_ups.take(&origin).map_err(too_many)
+    pub(crate) async fn sign_up(&self, origin: Origin) -> Result<()> {
+        self.sign_ups.take(&address(origin)).await.map_err(too_many)
     }
 
     /// Whether a code may be tried, by somebody who knows the password already. Counted before it is looked at, so that a thousand guesses at
     /// once are not a thousand guesses.
-    pub(crate) fn code(&self, user_id: &str) -> Result<()> {
-        self.codes.take(&user_id).map_err(too_many)
+    pub(crate) async fn code(&self, user_id: &str) -> Result<()> {
+        self.codes.take(user_id).await.map_err(too_many)
     }
 
     /// Whether a mail may be sent to somebody, who need not exist.
-    pub(crate) fn mail(&self, account: &str, origin: Origin) -> Result<()> {
-        self.mails_by_origin.take(&origin).map_err(too_many)?;
-        self.mails.take(&account).map_err(too_many)
+    pub(crate) async fn mail(&self, account: &str, origin: Origin) -> Result<()> {
+        self.mails_by_origin.take(&address(origin)).await.map_err(too_many)?;
+        self.mails.take(account).await.map_err(too_many)
     }
 
-    pub(crate) fn refresh(&self, origin: Origin) -> Result<()> {
-        self.refreshes.take(&origin).map_err(too_many)
+    pub(crate) async fn refresh(&self, origin: Origin) -> Result<()> {
+        self.refreshes.take(&address(origin)).await.map_err(too_many)
     }
+}
+
+/// An origin as a key. Those without an address, which there are behind no door of ours, count as one.
+fn address(origin: Origin) -> String {
+    origin.map_or_else(String::new, |address| address.to_string())
+}
+
+fn account_at(account: &str, origin: Origin) -> String {
+    // No address has a space in it.
+    format!("{account} {}", address(origin))
 }
 
 fn too_many(wait: Wait) -> Error {
@@ -128,52 +149,52 @@ mod tests {
 
     fn limits() -> (Limits, Clock) {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-        (Limits::new(&clock), clock)
+        (Limits::new(&clock, None), clock)
     }
 
     /// Promise: R-24
-    #[test]
-    fn a_guesser_is_stopped_and_the_owner_still_gets_in() {
+    #[tokio::test]
+    async fn a_guesser_is_stopped_and_the_owner_still_gets_in() {
         let (limits, clock) = limits();
         for _ in 0..20 {
-            assert!(!is_refused(limits.may_try("ann", at(1))));
-            limits.failed("ann", at(1));
+            assert!(!is_refused(limits.may_try("ann", at(1)).await));
+            limits.failed("ann", at(1)).await;
         }
-        assert!(is_refused(limits.may_try("ann", at(1))));
-        assert!(!is_refused(limits.may_try("bob", at(1))), "another account");
-        assert!(!is_refused(limits.may_try("ann", at(2))), "the owner, elsewhere");
-        limits.failed("ann", at(2));
-        assert!(is_refused(limits.may_try("ann", at(2))), "who was no owner after all");
+        assert!(is_refused(limits.may_try("ann", at(1)).await));
+        assert!(!is_refused(limits.may_try("bob", at(1)).await), "another account");
+        assert!(!is_refused(limits.may_try("ann", at(2)).await), "the owner, elsewhere");
+        limits.failed("ann", at(2)).await;
+        assert!(is_refused(limits.may_try("ann", at(2)).await), "who was no owner after all");
         clock.advance(Duration::from_secs(30));
-        assert!(!is_refused(limits.may_try("ann", at(1))));
+        assert!(!is_refused(limits.may_try("ann", at(1)).await));
     }
 
-    #[test]
-    fn guessing_at_many_accounts_is_stopped_by_address() {
+    #[tokio::test]
+    async fn guessing_at_many_accounts_is_stopped_by_address() {
         let (limits, _clock) = limits();
         for n in 0..300 {
             let account = format!("user{n}");
-            assert!(!is_refused(limits.may_try(&account, at(1))));
-            limits.failed(&account, at(1));
+            assert!(!is_refused(limits.may_try(&account, at(1)).await));
+            limits.failed(&account, at(1)).await;
         }
-        assert!(is_refused(limits.may_try("ann", at(1))));
-        assert!(!is_refused(limits.may_try("ann", at(2))));
+        assert!(is_refused(limits.may_try("ann", at(1)).await));
+        assert!(!is_refused(limits.may_try("ann", at(2)).await));
     }
 
-    #[test]
-    fn nobody_gets_more_than_a_few_mails_however_many_ask() {
+    #[tokio::test]
+    async fn nobody_gets_more_than_a_few_mails_however_many_ask() {
         let (limits, clock) = limits();
         for n in 0..5 {
-            assert!(!is_refused(limits.mail("ann", at(n))));
+            assert!(!is_refused(limits.mail("ann", at(n)).await));
         }
-        assert!(is_refused(limits.mail("ann", at(9))));
-        assert!(!is_refused(limits.mail("bob", at(9))), "another account");
+        assert!(is_refused(limits.mail("ann", at(9)).await));
+        assert!(!is_refused(limits.mail("bob", at(9)).await), "another account");
         clock.advance(Duration::from_secs(12 * 60));
-        assert!(!is_refused(limits.mail("ann", at(9))));
+        assert!(!is_refused(limits.mail("ann", at(9)).await));
         for n in 0..100 {
-            assert!(!is_refused(limits.mail(&n.to_string(), at(10))));
+            assert!(!is_refused(limits.mail(&n.to_string(), at(10)).await));
         }
-        assert!(is_refused(limits.mail("carol", at(10))), "one address that writes to everybody");
+        assert!(is_refused(limits.mail("carol", at(10)).await), "one address that writes to everybody");
     }
 
     #[test]

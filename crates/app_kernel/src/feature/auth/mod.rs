@@ -38,9 +38,8 @@ use self::password::Passwords;
 use self::second_factor::SecondFactors;
 use self::token::Keys;
 use crate::base::clock::Clock;
-use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
-use crate::engine::mail::Mailer;
+use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::entity::EntityDef;
 
@@ -112,21 +111,16 @@ impl Auth {
     /// Auth, and the worker that does what it puts off.
     ///
     /// # Errors
-    /// Where `JWT_SECRET` is not set.
-    pub(crate) fn new(
-        config: &ServiceConfig,
-        clock: Clock,
-        db: Db,
-        mailer: Mailer,
-        hooks: Hooks,
-    ) -> Result<(Arc<Self>, Worker)> {
-        let (post, errands) = Post::new(mailer, &config.effective_public_url());
+    /// Where `JWT_SECRET` or `DATABASE_URL` is not set.
+    pub(crate) fn new(kernel: &Kernel, hooks: Hooks) -> Result<(Arc<Self>, Worker)> {
+        let (config, clock, db) = (kernel.config(), kernel.clock().clone(), kernel.db()?);
+        let post = Post::new(kernel.mail_queue().clone(), &config.effective_public_url());
         let auth = Arc::new(Auth {
             keys: Keys::new(config, clock.clone())?,
             passwords: Passwords::new(config.production),
             identities: Identities::new(),
             exchanges: Exchanges::default(),
-            limits: Limits::new(&clock),
+            limits: Limits::new(&clock, kernel.redis()),
             second_factors: SecondFactors::new(config, clock.clone()),
             is_sign_up_open: config.allow_self_signup,
             db,
@@ -134,7 +128,7 @@ impl Auth {
             hooks,
             post,
         });
-        let worker = Worker::new(Arc::clone(&auth), errands);
+        let worker = Worker::new(Arc::clone(&auth));
         Ok((auth, worker))
     }
 }

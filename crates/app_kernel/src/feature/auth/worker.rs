@@ -1,12 +1,11 @@
-//! What auth does beside the requests: sending mail, and sweeping out what is over. Any number of processes may do it at once.
+//! What auth does beside the requests: sweeping out what is over. Any number of processes may do it at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::mailed::Errand;
 use super::{Auth, mailed, store};
 use crate::base::error::Result;
 
@@ -18,16 +17,15 @@ const BATCH: u32 = 500;
 /// Works until it is told to stop.
 pub(crate) struct Worker {
     auth: Arc<Auth>,
-    errands: mpsc::Receiver<Errand>,
 }
 
 impl Worker {
-    pub(super) fn new(auth: Arc<Auth>, errands: mpsc::Receiver<Errand>) -> Self {
-        Worker { auth, errands }
+    pub(super) fn new(auth: Arc<Auth>) -> Self {
+        Worker { auth }
     }
 
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        tokio::join!(self.auth.deliver(self.errands, stop.clone()), self.auth.keep_tidy(stop));
+        self.auth.keep_tidy(stop).await;
     }
 }
 

@@ -19,7 +19,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// The answer to both questions.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Health {
-    /// `ok`, `draining` or `unavailable`.
+    /// `ok`, `degraded` where something is away that work goes on without, `draining` or `unavailable`.
     status: &'static str,
     /// What was looked at, and whether it answers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -63,7 +63,8 @@ impl aide::OperationOutput for Readiness {
 
 impl IntoResponse for Readiness {
     fn into_response(self) -> Response {
-        let status = if self.0.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let is_ready = matches!(self.0.status, "ok" | "degraded");
+        let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(self.0)).into_response()
     }
 }
@@ -71,10 +72,16 @@ impl IntoResponse for Readiness {
 async fn readyz(kernel: Kernel) -> Readiness {
     let mut checks = BTreeMap::new();
     let mut status = "ok";
+    let word = |is_there| if is_there { "ok" } else { "unavailable" };
+    if let Some(redis) = kernel.redis() {
+        let is_there = redis.ping().await.is_ok();
+        checks.insert("redis", word(is_there));
+        status = if is_there { status } else { "degraded" };
+    }
     if let Ok(db) = kernel.db() {
         let answers = tokio::time::timeout(DATABASE_PATIENCE, db.ping()).await;
         let is_there = matches!(answers, Ok(Ok(())));
-        checks.insert("database", if is_there { "ok" } else { "unavailable" });
+        checks.insert("database", word(is_there));
         status = if is_there { status } else { "unavailable" };
     }
     if kernel.is_draining() {

@@ -25,4 +25,4 @@ pub(crate) use self::meter::RequestMeter;
 pub use self::quota::{CheckQuota, ConsumeQuota, check_quota, consume_quota};
 pub(crate) use self::routes::routes;
 pub use self::store::{UsageCounter, UsageQuota, UsageSpool, entities};
-pub(crate) use self::worker::{Worker, spool_folder};
+pub(crate) use self::worker::{USAGE, Worker, receive, spool_folder};

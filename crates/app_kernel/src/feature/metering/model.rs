@@ -58,7 +58,7 @@ pub(super) enum What {
 }
 
 /// What is counted apart from each other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Cell {
     pub(super) day: String,
     pub(super) metric: String,
@@ -68,7 +68,7 @@ pub(super) struct Cell {
 }
 
 /// What adds up in a cell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) value: i64,
     pub(super) latency_us: i64,

@@ -12,6 +12,7 @@ use super::worker::flush;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::secret::token_hash;
+use crate::engine::courier::Destination;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::value::Value;
@@ -55,11 +56,14 @@ impl Quota {
         Ok(usage.await?.get(&self.metric))
     }
 
-    /// Has the database know what this process has counted.
+    /// Has the database know what this process has counted. Where a worker moves it, that is its affair, a second later.
     async fn settle(&self) -> Result<Db> {
         self.check()?;
         let admin = self.kernel.admin_db()?;
-        flush(self.kernel.usage()?, &admin, self.kernel.service_name()).await?;
+        if self.kernel.config().admin_worker_embedded {
+            let to = Destination::Database(admin.clone());
+            flush(self.kernel.usage()?, &to, self.kernel.service_name()).await?;
+        }
         Ok(admin)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::model::{Cell, Sums, Who};
 use crate::base::error::Result;
 use crate::store::db::changes::list_of;
@@ -73,7 +75,7 @@ pub fn entities() -> Vec<&'static EntityDef> {
 }
 
 /// A stretch of a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Stretch {
     pub(super) spool: String,
     pub(super) from: u64,

@@ -98,7 +98,7 @@ pub(super) async fn change_role(
         let asking = enter(&tx, workspace_id, user_id).await?.member;
         let mut member = store::member(&tx, workspace_id, whose).await?.or_not_found("member")?;
         asking.role.check(Deed::ChangeRole { from: member.role, to })?;
-        check_an_owner_stays(store::owners(&tx, workspace_id).await?, member.role, Some(to))?;
+        check_an_owner_stays(store::has_other_owners(&tx, workspace_id, whose).await?, member.role, Some(to))?;
         if member.role != to {
             member.role = to;
             member = tx.save(member).await?;
@@ -117,7 +117,7 @@ pub(super) async fn remove(db: &Db, workspace_id: &str, user_id: &str, whose: &s
         if member.id != asking.id {
             asking.role.check(Deed::Remove(member.role))?;
         }
-        check_an_owner_stays(store::owners(&tx, workspace_id).await?, member.role, None)?;
+        check_an_owner_stays(store::has_other_owners(&tx, workspace_id, whose).await?, member.role, None)?;
         tx.delete::<Member>(&member.id).await.map(drop)
     })
     .await

@@ -37,11 +37,10 @@ async fn leave_all(tx: &Db, user_id: &str) -> Result<()> {
 
 /// Whether a workspace goes on without this owner. One that has nobody else in it is deleted.
 async fn hand_on(tx: &Db, workspace: &Saved<Workspace>, user_id: &str) -> Result<()> {
-    let others = (workspace.id.as_str(), user_id);
-    if tx.count::<Member>("[workspace_id] = ? AND [user_id] <> ? AND [role] = 'owner'", others).await? > 0 {
+    if store::has_other_owners(tx, &workspace.id, user_id).await? {
         return Ok(());
     }
-    if tx.count::<Member>("[workspace_id] = ? AND [user_id] <> ?", others).await? > 0 {
+    if tx.count::<Member>("[workspace_id] = ? AND [user_id] <> ?", (workspace.id.as_str(), user_id)).await? > 0 {
         return Err(Error::conflict(format!(
             "you are the only owner of the workspace `{}`; make somebody else its owner first, or delete it",
             workspace.name

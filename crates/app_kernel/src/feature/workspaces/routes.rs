@@ -1,13 +1,17 @@
 //! `/workspaces/…` over HTTP.
 
+use std::sync::Arc;
+
 use aide::axum::ApiRouter;
 use aide::axum::routing::{delete_with, get_with, post_with};
 use aide::transform::TransformOperation;
+use axum::Extension;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::extract::Here;
 use super::flows;
+use super::mailed::Post;
 use super::model::{Deed, MemberRole};
 use super::store::{self, Invite, Member, Membership};
 use crate::base::clock::{Timestamp, iso};
@@ -21,7 +25,8 @@ use crate::web::openapi::{self, Refusal};
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
-pub(crate) fn routes() -> ApiRouter<Kernel> {
+pub(crate) fn routes(kernel: &Kernel) -> ApiRouter<Kernel> {
+    let post = Extension(Arc::new(Post::new(kernel)));
     ApiRouter::new()
         .api_route(
             "/workspaces",
@@ -42,7 +47,7 @@ pub(crate) fn routes() -> ApiRouter<Kernel> {
         )
         .api_route(
             "/workspaces/{id}/invite",
-            post_with(invite, guarded("Invite somebody", "For owners and admins. The token is told this once, is good for one use within seven days, and only for this address.")),
+            post_with(invite, guarded("Invite somebody", "For owners and admins. The token is told this once, is good for one use within seven days, and only for this address. Where mail is on, they get it by mail too.")).layer(post),
         )
         .api_route("/workspaces/{id}/invites", get_with(list_invites, guarded("The invitations", "For owners and admins: those that are still good.")))
         .api_route(
@@ -164,6 +169,8 @@ struct NewInvite {
     invite: InviteView,
     /// For `/workspaces/join/{token}`, or for `invite_token` at registration. Told this once.
     token: String,
+    /// Whether a mail with the token is on its way to the address.
+    is_mailed: bool,
 }
 
 /// What a workspace is called.
@@ -262,11 +269,17 @@ fn as_member() -> MemberRole {
     MemberRole::Member
 }
 
-async fn invite(here: Here, kernel: Kernel, Json(body): Json<NewInvitation>) -> Result<Created<NewInvite>> {
+async fn invite(
+    here: Here,
+    kernel: Kernel,
+    Extension(post): Extension<Arc<Post>>,
+    Json(body): Json<NewInvitation>,
+) -> Result<Created<NewInvite>> {
     here.role.check(Deed::Invite(body.role))?;
     let (db, now) = (here.kernel_db(), kernel.clock().now());
     let (invite, token) = flows::invite(db, &here.workspace_id, &here.user.id, &body.email, body.role, now).await?;
-    Ok(Created::new(NewInvite { invite: invite.into(), token }))
+    let is_mailed = post.invite(&here.user.id, &invite.email, &invite.email_key, &token).await;
+    Ok(Created::new(NewInvite { invite: invite.into(), token, is_mailed }))
 }
 
 async fn list_invites(here: Here, kernel: Kernel) -> Result<Json<Vec<InviteView>>> {

@@ -99,9 +99,12 @@ pub(super) async fn lock(tx: &Db, workspace_id: &str) -> Result<()> {
     tx.execute(sql, [workspace_id]).await.map(drop)
 }
 
-/// How many owners a workspace has.
-pub(super) async fn owners(db: &Db, workspace_id: &str) -> Result<i64> {
-    db.count::<Member>("[workspace_id] = ? AND [role] = ?", (workspace_id, MemberRole::Owner)).await
+/// Whether a workspace has an owner beside this one who can sign in.
+pub(super) async fn has_other_owners(db: &Db, workspace_id: &str, user_id: &str) -> Result<bool> {
+    let others = "[workspace_id] = ? AND [role] = ? AND [user_id] <> ?";
+    let others = db.find::<Member>(others, (workspace_id, MemberRole::Owner, user_id)).limit(MOST).await?;
+    let users = db.get_many::<User>(others.iter().map(|member| member.user_id.as_str())).await?;
+    Ok(users.iter().any(|user| user.is_active))
 }
 
 /// The living workspaces of somebody, the oldest membership first.

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use user::UserAction;
 
-use super::{Service, facts, log, progress};
+use super::{Service, facts, log, progress, serve_admin_worker};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
 use crate::store::db::start::{BringUp, BroughtUp};
@@ -35,6 +35,8 @@ struct Arguments {
 enum Role {
     /// Serve requests (the default)
     Serve,
+    /// Carry audit and usage of all services from REDIS_URL to ADMIN_DB_URL
+    AdminWorker,
     /// Bring the database to the schema of the code, then end
     Migrate {
         /// Only say what would be done; writes nothing
@@ -99,6 +101,7 @@ pub(super) fn run(service: Service) -> Result<()> {
     let done = runtime.block_on(async {
         match arguments.role.unwrap_or(Role::Serve) {
             Role::Serve => serve(service).await,
+            Role::AdminWorker => serve_admin_worker(&service.config, &service.clock).await,
             Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
             Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,
             Role::Backup { action } => backup::backup(service, action).await,

@@ -2,8 +2,11 @@
 
 mod accounts;
 mod canaries;
+mod flood;
+mod limits;
 mod log_in;
 mod mailed;
+mod mutations;
 mod passwords;
 mod refresh;
 mod roles;

@@ -4,6 +4,8 @@
 pub(crate) mod disk;
 pub(crate) mod open_transactions;
 pub(crate) mod program;
+#[cfg(target_os = "linux")]
+pub(crate) mod redis_server;
 pub(crate) mod repository;
 pub(crate) mod rust_source;
 pub(crate) mod s3_server;
@@ -15,6 +17,16 @@ pub(crate) mod smtp;
 pub(crate) fn scale(times: usize) -> usize {
     let factor = std::env::var("CHAOS_SCALE").ok().map(|text| text.parse::<f64>().expect("CHAOS_SCALE is a number"));
     ((times as f64 * factor.unwrap_or(1.0)) as usize).max(1)
+}
+
+/// How many times something happens whose small form is less than a twenty-fifth: so many in an ordinary run, the whole figure at `CHAOS_SCALE=25`.
+pub(crate) fn figure(small: usize, full: usize) -> usize {
+    if is_full() { scale(full) / 25 } else { small }
+}
+
+/// Whether the run is a long one, in which figures are the full ones.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("CHAOS_SCALE").is_some()
 }
 
 /// The seed of a test with chance in it: `CHAOS_SEED`; else the same in each small run, and a new one in each that `CHAOS_SCALE` makes long.

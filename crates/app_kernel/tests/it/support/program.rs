@@ -121,6 +121,11 @@ impl Serving {
         &self.url
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.child.id()
+    }
+
     /// Waits until it has written a line that is looked for, and gives it.
     pub(crate) fn wait_for_line(&mut self, is_it: impl Fn(&str) -> bool) -> String {
         self.running.wait_for_line(is_it)

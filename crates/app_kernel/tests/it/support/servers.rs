@@ -176,7 +176,7 @@ fn stat_of(process: &str) -> Option<(char, String)> {
 }
 
 /// One that has ended but was not waited for is not alive.
-fn is_alive(process: &str) -> bool {
+pub(crate) fn is_alive(process: &str) -> bool {
     stat_of(process).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 

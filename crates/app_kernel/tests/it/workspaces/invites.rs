@@ -160,3 +160,62 @@ async fn who_registers_with_an_invitation_is_in(database: TestDatabase) {
     assert_eq!(people(&ann.client, &id).await.len(), 2);
     register(&closed, "bob2", &for_bob["token"]).await.expect_problem(403, "signup_closed");
 }
+
+/// Promise: H3
+#[tokio::test]
+async fn an_invitation_comes_by_mail_and_says_nothing_that_somebody_typed() {
+    let service = TestService::start(super::app).await;
+    let ann = person(&service, "ann").await;
+    let id = make_workspace(&ann.client, "Click on evil.example").await;
+    let told = invite(&ann.client, &id, "Bob@example.com", "admin").await;
+    assert_eq!(told["is_mailed"], true);
+    let mail = service.mail_to("Bob@example.com").await;
+    assert_eq!(mail.subject, "An invitation to app.example.com");
+    assert!(!mail.text.contains("evil") && !mail.text.contains("ann"), "{}", mail.text);
+    let (_, rest) = mail.text.split_once("\nhttps://app.example.com/join?token=").expect("a link");
+    let token = rest.lines().next().expect("a token");
+    assert_eq!(told["token"], token);
+    let body = json!({ "email": "bob@example.com", "password": PASSWORD, "invite_token": token });
+    service.anonymous().post("/auth/register", body).await.expect(201);
+    assert_eq!(people(&ann.client, &id).await.len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_flooded_with_invitations() {
+    let service = TestService::start(super::app).await;
+    let (ann, eve) = (person(&service, "ann").await, person(&service, "eve").await);
+    let mut workspaces = Vec::new();
+    for person in [&ann, &eve] {
+        workspaces.push((person, make_workspace(&person.client, "Acme").await));
+    }
+    let is_mailed = async |n: usize, who: &str| {
+        let (person, id) = &workspaces[n % 2];
+        invite(&person.client, id, who, "member").await["is_mailed"] == true
+    };
+    for n in 0..5 {
+        assert!(is_mailed(n, "bob@example.com").await);
+        service.mail_to("bob@example.com").await;
+    }
+    assert!(!is_mailed(0, "BOB@example.com").await && !is_mailed(1, "bob@example.com").await, "whoever invites");
+    assert!(is_mailed(0, "cy@example.com").await);
+    service.advance(Duration::from_secs(12 * 60));
+    assert!(is_mailed(0, "bob@example.com").await);
+    // Ann has sent six in these minutes, and some have come back: 96 at least are left, and 100 at most.
+    let mut sent = 0;
+    while is_mailed(0, &format!("p{sent}@example.com")).await {
+        sent += 1;
+    }
+    assert!((90..=100).contains(&sent), "one inviter sent {sent} at once");
+    assert!(is_mailed(1, "p@example.com").await, "another one");
+}
+
+#[tokio::test]
+async fn without_a_way_to_send_mail_an_invitation_is_made_and_says_so() {
+    let mailer = app_kernel::engine::mail::Mailer::off();
+    let service = TestService::start(|config| super::app(config).mailer(mailer)).await;
+    let ann = person(&service, "ann").await;
+    let id = make_workspace(&ann.client, "Acme").await;
+    let told = invite(&ann.client, &id, "bob@example.com", "member").await;
+    assert_eq!(told["is_mailed"], false);
+    assert!(told["token"].is_string());
+}

@@ -1,6 +1,8 @@
 //! Workspaces from the first to the last day.
 
+use app_kernel::feature::auth::User;
 use app_kernel::feature::workspaces::{MemberRole, Workspace};
+use app_kernel::testing::service::PASSWORD;
 use app_kernel::testing::{TestDatabase, on_every_database};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -11,6 +13,7 @@ on_every_database!(
     a_workspace_is_made_listed_renamed_and_deleted,
     roles_change_and_people_come_and_go,
     of_two_last_owners_who_leave_at_once_one_stays,
+    an_owner_who_was_deactivated_is_not_the_one_who_stays,
 );
 
 /// Promise: H1, H2
@@ -134,4 +137,31 @@ async fn of_two_last_owners_who_leave_at_once_one_stays(database: TestDatabase) 
             .count::<app_kernel::feature::workspaces::Member>("[workspace_id] = ? AND [role] = 'owner'", [&id]);
         assert_eq!(owners.await.expect("a count"), 1);
     }
+}
+
+/// Promise: R-27
+async fn an_owner_who_was_deactivated_is_not_the_one_who_stays(database: TestDatabase) {
+    let service = start(database).await;
+    let (ann, bob) = (person(&service, "ann").await, person(&service, "bob").await);
+    let id = make_workspace(&ann.client, "Acme").await;
+    put(&service, &id, &bob.id, MemberRole::Owner).await;
+    let set_active = async |is_active: bool| {
+        let mut user = service.db().get::<User>(&bob.id).await.expect("a read").expect("a user");
+        user.is_active = is_active;
+        service.db().save(user).await.expect("saved");
+    };
+    let member = |who: &str| format!("/workspaces/{id}/members/{who}");
+    let role = |role: &str| json!({ "role": role });
+    set_active(false).await;
+    ann.client.delete(&member(&ann.id)).await.expect_problem(409, "last_owner");
+    ann.client.patch(&member(&ann.id), role("admin")).await.expect_problem(409, "last_owner");
+    let leave = json!({ "password": PASSWORD });
+    let leave = serde_json::to_vec(&leave).expect("JSON");
+    let delete = axum::http::Method::DELETE;
+    ann.client.send(delete, "/auth/me", Some("application/json"), leave).await.expect_problem(409, "last_owner");
+    // The one who is there may do anything with the one who is not.
+    ann.client.patch(&member(&bob.id), role("admin")).await.expect(200);
+    ann.client.patch(&member(&bob.id), role("owner")).await.expect(200);
+    set_active(true).await;
+    ann.client.delete(&member(&ann.id)).await.expect(204);
 }

@@ -2,7 +2,13 @@
 
 use crate::engine::mail::Mail;
 
-use super::worker::Notice;
+/// Something that has happened to an account, of which its owner should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::feature::auth) enum Notice {
+    PasswordChanged,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+}
 
 /// Writes the mails of a service.
 pub(super) struct Letters {

@@ -10,68 +10,43 @@
 mod letters;
 mod routes;
 mod store;
-mod worker;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use self::letters::Letters;
+pub(super) use self::letters::Notice;
 use self::store::{MailToken, Purpose};
 use super::extract::UserIdentity;
 use super::flows::Visit;
 use super::model::EmailAddress;
-use super::store::User;
+use super::store::{User, user_of_address};
 use super::{Auth, store as auth_store};
-use crate::base::caller::Caller;
+use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
-use crate::engine::mail::Mailer;
+use crate::engine::mail::{Mail, MailQueue};
+use crate::store::db::Db;
 use crate::store::db::row::Saved;
 
 pub(super) use self::routes::routes;
 pub(super) use self::store::{delete_of_user, entities, sweep};
-pub(super) use self::worker::{Errand, Notice};
 
-/// Mails that may wait to be sent. Behind a server that takes its time, who asks for more is asked to come back.
-const LONGEST_QUEUE: usize = 1024;
-/// When to come back after the queue was full.
-const RETRY_AFTER_SECS: u32 = 10;
-
-/// Where mails are asked for.
+/// How mail is asked for.
 pub(super) struct Post {
-    mailer: Mailer,
-    letters: Letters,
-    queue: mpsc::Sender<Errand>,
+    queue: MailQueue,
+    letters: Arc<Letters>,
 }
 
 impl Post {
-    /// The post, and the other end of its queue.
-    pub(super) fn new(mailer: Mailer, public_url: &str) -> (Self, mpsc::Receiver<Errand>) {
-        let (queue, errands) = mpsc::channel(LONGEST_QUEUE);
-        (Post { mailer, letters: Letters::new(public_url), queue }, errands)
-    }
-
-    fn check_is_on(&self) -> Result<()> {
-        if self.mailer.is_on() {
-            return Ok(());
-        }
-        Err(Error::unavailable("this service sends no mail; its operator can set SMTP_URL").code("mail_off"))
-    }
-
-    fn enqueue(&self, errand: Errand) -> Result<()> {
-        self.queue.try_send(errand).map_err(|_| {
-            Error::unavailable("too much mail is waiting at this moment; try again a little later")
-                .code("busy")
-                .retry_after_secs(RETRY_AFTER_SECS)
-        })
+    pub(super) fn new(queue: MailQueue, public_url: &str) -> Self {
+        Post { queue, letters: Arc::new(Letters::new(public_url)) }
     }
 }
 
 impl Auth {
     /// Sends a link that shows that an address is theirs, to somebody who has just signed up. They can ask again, so a failure is no failure.
-    pub(super) fn welcome(&self, visit: &Visit, user: &Saved<User>) {
-        let asked = self.ask_for_verification(visit.caller.clone(), visit, user);
+    pub(super) async fn welcome(&self, visit: &Visit, user: &Saved<User>) {
+        let asked = self.ask_for_verification(visit, user).await;
         if let Err(error) = asked {
             tracing::debug!(user_id = %user.id, "no mail after the sign-up: {error}");
         }
@@ -83,30 +58,39 @@ impl Auth {
         if user.email_verified_at.is_some() {
             return Ok(());
         }
-        self.ask_for_verification(visit.caller.clone(), visit, &user)
+        self.ask_for_verification(visit, &user).await
     }
 
-    fn ask_for_verification(&self, caller: Caller, visit: &Visit, user: &Saved<User>) -> Result<()> {
-        self.post.check_is_on()?;
-        self.limits.mail(&user.email_key, visit.origin)?;
-        self.post.enqueue(Errand::Verify { caller, user_id: user.id.clone() })
+    async fn ask_for_verification(&self, visit: &Visit, user: &Saved<User>) -> Result<()> {
+        self.post.queue.check_is_on()?;
+        self.limits.mail(&user.email_key, visit.origin).await?;
+        let (writer, user_id) = (self.writer(visit), user.id.clone());
+        self.post.queue.post(async move { writer.verify(&user_id).await })
     }
 
     /// Sends a link that sets a password to whoever has this address, if anybody.
-    pub(super) fn request_password_reset(&self, visit: &Visit, address: &str) -> Result<()> {
-        self.post.check_is_on()?;
+    pub(super) async fn request_password_reset(&self, visit: &Visit, address: &str) -> Result<()> {
+        self.post.queue.check_is_on()?;
         let address = EmailAddress::parse(address).map_err(|problem| {
             Error::invalid("mail can't be sent there").code("unprocessable").field("/email", problem)
         })?;
-        self.limits.mail(&address.key, visit.origin)?;
-        self.post.enqueue(Errand::ResetPassword { caller: visit.caller.clone(), address })
+        self.limits.mail(&address.key, visit.origin).await?;
+        let writer = self.writer(visit);
+        self.post.queue.post(async move { writer.reset_password(&address).await })
+    }
+
+    fn writer(&self, visit: &Visit) -> Writer {
+        let db = self.db.with_caller(visit.caller.clone());
+        Writer { db, clock: self.clock.clone(), letters: Arc::clone(&self.post.letters) }
     }
 
     /// Tells somebody what has happened to their account. A failure is logged: what happened has happened.
     pub(super) fn notify(&self, user: &User, notice: Notice) {
-        if self.post.mailer.is_on()
-            && let Err(error) = self.post.enqueue(Errand::Notify { to: user.email.clone(), notice })
-        {
+        if !self.post.queue.is_on() {
+            return;
+        }
+        let mail = self.post.letters.notice(&user.email, notice);
+        if let Err(error) = self.post.queue.post(async { Ok(Some(mail)) }) {
             tracing::warn!("a notice of {notice:?} can't be sent: {error}");
         }
     }
@@ -158,14 +142,37 @@ impl Auth {
 
     /// A token that is good as far as can be told without taking it. Guesses are limited.
     async fn known(&self, visit: &Visit, token: &str, purpose: Purpose) -> Result<Arc<Saved<MailToken>>> {
-        self.limits.may_try("", visit.origin)?;
+        self.limits.may_try("", visit.origin).await?;
         match store::find(&self.db, token, purpose, self.clock.now()).await? {
             Some(known) => Ok(Arc::new(known)),
             None => {
-                self.limits.failed("", visit.origin);
+                self.limits.failed("", visit.origin).await;
                 Err(bad_token())
             }
         }
+    }
+}
+
+/// Looks up who is written to, and makes the link, beside the request.
+struct Writer {
+    db: Db,
+    clock: Clock,
+    letters: Arc<Letters>,
+}
+
+impl Writer {
+    async fn verify(&self, user_id: &str) -> Result<Option<Mail>> {
+        let user = self.db.get::<User>(user_id).await?.filter(|user| user.is_active);
+        let Some(user) = user else { return Ok(None) };
+        let token = store::issue(&self.db, &user, Purpose::VerifyEmail, self.clock.now()).await?;
+        Ok(Some(self.letters.verify(&user.email, &token)))
+    }
+
+    async fn reset_password(&self, address: &EmailAddress) -> Result<Option<Mail>> {
+        let user = user_of_address(&self.db, address).await?.filter(|user| user.is_active);
+        let Some(user) = user else { return Ok(None) };
+        let token = store::issue(&self.db, &user, Purpose::ResetPassword, self.clock.now()).await?;
+        Ok(Some(self.letters.reset_password(&user.email, &token)))
     }
 }
 

@@ -77,7 +77,7 @@ async fn request_reset(
     visit: Visit,
     Json(body): Json<RequestReset>,
 ) -> Result<Accepted> {
-    auth.request_password_reset(&visit, &body.email)?;
+    auth.request_password_reset(&visit, &body.email).await?;
     Ok(Accepted)
 }
 

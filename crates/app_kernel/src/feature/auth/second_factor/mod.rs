@@ -119,7 +119,7 @@ impl Auth {
         code: &str,
     ) -> Result<Vec<String>> {
         let user = self.user(&who.id).await?;
-        self.limits.code(&user.id)?;
+        self.limits.code(&user.id).await?;
         let begun = store::begun(&self.db, &user.id).await?.ok_or_else(|| {
             Error::conflict("there is no second factor to confirm; begin with POST /auth/second-factor")
                 .code("not_begun")
@@ -163,7 +163,7 @@ impl Auth {
 
     /// Whether a code is good now. It is taken if it is; each try is counted.
     async fn check_code(&self, user: &Saved<User>, code: &str) -> Result<bool> {
-        self.limits.code(&user.id)?;
+        self.limits.code(&user.id).await?;
         let Some(factor) = store::confirmed(&self.db, &user.id).await? else { return Ok(false) };
         if looks_like_a_recovery_code(code) {
             return store::take_recovery_code(&self.db, &user.id, code).await;
