@@ -9,6 +9,7 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::jobs::{Catalogue, Jobs};
 use crate::engine::mail::{MailQueue, Mailer};
+use crate::engine::spool::Spool;
 use crate::store::db::Db;
 use crate::store::redis::Redis;
 
@@ -21,11 +22,20 @@ struct Engines {
     config: ServiceConfig,
     clock: Clock,
     db: Option<Db>,
+    /// The service, and where it is administered.
+    home: Home,
     redis: Option<Redis>,
     jobs: Option<Jobs>,
     mailer: Mailer,
     mail_queue: MailQueue,
     draining: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Home {
+    name: String,
+    admin_db: Option<Db>,
+    usage: Option<Arc<Spool>>,
 }
 
 impl Kernel {
@@ -46,8 +56,22 @@ impl Kernel {
         tasks: Catalogue,
     ) -> Self {
         let jobs = db.clone().map(|db| Jobs::new(db, clock.clone(), tasks, config.job_retention));
-        let (mail_queue, draining) = (MailQueue::new(mailer.clone()), watch::Sender::new(false));
-        Kernel(Arc::new(Engines { config, clock, db, redis, jobs, mailer, mail_queue, draining }))
+        let (home, mail_queue, draining) = (Home::default(), MailQueue::new(mailer.clone()), watch::Sender::new(false));
+        Kernel(Arc::new(Engines { config, clock, db, home, redis, jobs, mailer, mail_queue, draining }))
+    }
+
+    /// The same for a service of this name, with its admin database and the place where usage is noted down.
+    #[must_use]
+    pub(crate) fn of_service(mut self, name: &str, admin_db: Option<Db>, usage: Option<Spool>) -> Self {
+        let engines = Arc::get_mut(&mut self.0).expect("nobody else has the kernel before it is made");
+        engines.home = Home { name: name.to_owned(), admin_db, usage: usage.map(Arc::new) };
+        self
+    }
+
+    /// The name of the service; `app` in the audit and in the usage.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        &self.0.home.name
     }
 
     /// The configuration.
@@ -71,6 +95,20 @@ impl Kernel {
             Error::unavailable("this service has no database; set DATABASE_URL, for example to sqlite:///./data/app.db")
         };
         self.0.db.clone().ok_or_else(missing)
+    }
+
+    /// The database of the audit and of the usage: `ADMIN_DB_URL`, else the same as [`Kernel::db`].
+    ///
+    /// # Errors
+    /// `Unavailable` where `DATABASE_URL` is not set.
+    pub fn admin_db(&self) -> Result<Db> {
+        self.0.home.admin_db.clone().map_or_else(|| self.db(), Ok)
+    }
+
+    /// Where usage is noted down.
+    pub(crate) fn usage(&self) -> Result<&Arc<Spool>> {
+        let missing = || Error::unavailable("this service counts no usage: it has no database; set DATABASE_URL");
+        self.0.home.usage.as_ref().ok_or_else(missing)
     }
 
     /// Redis; none where `REDIS_URL` is not set. Whoever asks it needs an answer for when it is away.

@@ -1,9 +1,10 @@
-//! The `app-kernel` tool: looks at an environment before a service meets it.
+//! The `app-kernel` tool: looks at an environment before a service meets it, and carries what services send to the admin database.
 #![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use app_kernel::base::clock::Clock;
 use app_kernel::base::config::{ServiceConfig, VARIABLES, Variable, wants_no_colour};
 use app_kernel::base::error::{Error, Result};
 use app_kernel::service;
@@ -22,6 +23,8 @@ enum Command {
     /// Say what a service would find here: what is on, what is off, what is wrong. Connects to DATABASE_URL, changes nothing
     #[command(visible_alias = "doctor")]
     Check,
+    /// Carry audit and usage of all services from REDIS_URL to ADMIN_DB_URL, until told to end
+    AdminWorker,
     /// List every environment variable with its present value; secrets are hidden
     Variables,
 }
@@ -30,11 +33,20 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Check => check(),
+        Command::AdminWorker => admin_worker(),
         Command::Variables => {
             say(&variables(VARIABLES, Variable::shown))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn admin_worker() -> Result<ExitCode> {
+    let config = ServiceConfig::from_env()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("the system gives a program threads");
+    runtime.block_on(service::serve_admin_worker(&config, &Clock::system()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ends with 1 where a service would not start.

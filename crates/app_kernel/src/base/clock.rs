@@ -133,6 +133,13 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     parse_our_own(text.as_bytes()).or_else(|| text.parse().ok())
 }
 
+/// Reads a day, which stands for its beginning in UTC, or a time as [`parse_timestamp`] does.
+#[must_use]
+pub fn parse_moment(text: &str) -> Option<Timestamp> {
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    parse_timestamp(text).or_else(|| (text.len() == 10).then(day)?.map(|day| day.timestamp()))
+}
+
 fn parse_our_own(text: &[u8]) -> Option<Timestamp> {
     let &[.., b'Z'] = text else { return None };
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.')];

@@ -107,6 +107,12 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "the last database's address, for the start that moves its data: needed where that has a password",
     ),
+    variable("ADMIN_DB_URL", "DATABASE_URL", "where audit and usage lie; several services may share one"),
+    variable(
+        "ADMIN_WORKER_EMBEDDED",
+        "true",
+        "whether this process carries audit and usage to the admin database; `false` leaves it to `admin-worker`",
+    ),
     variable("DATABASE_POOL_SIZE", "10", "connections to PostgreSQL or MySQL, or reader threads on SQLite (2)"),
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
     variable("SCHEMA_STRICT", "false", "`true` refuses entities that were not declared"),
@@ -263,6 +269,10 @@ pub struct ServiceConfig {
     pub database_url: Option<Secret>,
     /// The address of the last database, whose data is to come along to another one.
     pub database_url_previous: Option<Secret>,
+    /// Where audit and usage lie. None: in the app's own database.
+    pub admin_db_url: Option<Secret>,
+    /// Whether this process carries them there.
+    pub admin_worker_embedded: bool,
     /// The database's name, or path for SQLite, where `database_url` is not set.
     pub database_name: Option<String>,
     /// `sqlite`, `postgres` or `mysql`, beside `database_name`.
@@ -372,6 +382,8 @@ impl Default for ServiceConfig {
             root_alias: true,
             database_url: None,
             database_url_previous: None,
+            admin_db_url: None,
+            admin_worker_embedded: true,
             database_name: None,
             database_type: "sqlite".to_owned(),
             database_pool_size: None,
@@ -460,6 +472,8 @@ impl ServiceConfig {
             root_alias: env.flag("ROOT_ALIAS", true)?,
             database_url: env.secret("DATABASE_URL"),
             database_url_previous: env.secret("DATABASE_URL_PREVIOUS"),
+            admin_db_url: env.secret("ADMIN_DB_URL"),
+            admin_worker_embedded: env.flag("ADMIN_WORKER_EMBEDDED", true)?,
             database_name: None,
             database_type: default.database_type,
             database_pool_size: env.optional("DATABASE_POOL_SIZE", "a number from 1")?,
@@ -541,6 +555,12 @@ impl ServiceConfig {
                 other => format!("{other}://localhost:3306/{name}"),
             }))
         })
+    }
+
+    /// The admin database's address, where it is another than the app's.
+    #[must_use]
+    pub fn separate_admin_db_url(&self) -> Option<Secret> {
+        self.admin_db_url.clone().filter(|url| self.effective_database_url().as_ref() != Some(url))
     }
 
     /// Where backups lie: `backup_dir`, else `backups` in `data_dir`.

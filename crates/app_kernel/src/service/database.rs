@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::Service;
 use super::facts::Fact;
-use super::features::{Feature, features};
+use super::features::{Feature, admin_entities, features};
 use super::progress;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::base::secret::Secret;
 use crate::engine::s3::S3;
 use crate::store::db::backup::{BackedUp, BackupOptions, Remote};
 use crate::store::db::entity::EntityDef;
@@ -52,6 +53,48 @@ async fn open_with(
     let schema_strict = config.schema_strict;
     let options = DbOptions { driver, schema_strict, clock: clock.clone(), backups, remote, migrations };
     Db::open(&url, &all, options).await.map(Some)
+}
+
+/// The admin database, where it is another than the app's, brought up. Several services may share it, so none of them claims its tables.
+pub(super) async fn open_admin(config: &ServiceConfig, clock: &Clock) -> Result<Option<Db>> {
+    let (Some(url), Some(_)) = (config.separate_admin_db_url(), config.effective_database_url()) else {
+        return Ok(None);
+    };
+    open_admin_at(&url, config, clock).await.map(Some).map_err(of_the_admin)
+}
+
+/// An error of the admin database, by its own variable.
+pub(super) fn of_the_admin(error: Error) -> Error {
+    let message = error.message().replace("DATABASE_URL", "ADMIN_DB_URL");
+    let message = if message.contains("ADMIN_DB_URL") { message } else { format!("ADMIN_DB_URL: {message}") };
+    Error::new(error.kind(), message).cause(error)
+}
+
+/// The admin database that the command line works on, as it is.
+pub(super) async fn open_admin_for_command(service: &Service, read_only: bool) -> Result<Db> {
+    let driver = Options { read_only, ..Options::default() };
+    match service.config.admin_db_url.as_ref() {
+        Some(url) => {
+            let options = DbOptions { driver, clock: service.clock.clone(), ..DbOptions::default() };
+            Db::open(url, &admin_entities(), options).await
+        }
+        None => open_as(service, driver).await,
+    }
+}
+
+pub(super) async fn open_admin_at(url: &Secret, config: &ServiceConfig, clock: &Clock) -> Result<Db> {
+    let driver = Options { sqlite_full_sync: config.sqlite_full_sync, ..Options::default() };
+    let folder = config.effective_backup_dir().join("admin");
+    let backups = BackupOptions { service: "admin".to_owned(), folder, keep: config.backup_keep };
+    let options = DbOptions { driver, clock: clock.clone(), backups: Some(backups), ..DbOptions::default() };
+    let db = Db::open(url, &admin_entities(), options).await?;
+    let backup = if config.backup_enabled { StartBackup::BeforeMigration } else { StartBackup::Never };
+    let how = BringUp { backup, migrate: config.migration_enabled, ..BringUp::default() };
+    if let Err(error) = db.bring_up(&how).await {
+        db.close().await;
+        return Err(error);
+    }
+    Ok(db)
 }
 
 /// The database that the command line works on, without serving.

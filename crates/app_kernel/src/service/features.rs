@@ -9,10 +9,12 @@ use super::tasks::Task;
 use crate::base::config::{OAuthProvider, ServiceConfig, oauth_variable};
 use crate::base::error::Result;
 use crate::engine;
-use crate::feature::{api_keys, auth, health, jobs, oauth, workspaces};
+use crate::engine::courier::{Courier, Destination};
+use crate::feature::{api_keys, audit, auth, health, jobs, metering, oauth, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
+use crate::web::meter::Meter;
 
 /// What a feature brings once the kernel stands.
 pub(super) struct Mounted {
@@ -22,17 +24,30 @@ pub(super) struct Mounted {
     pub(super) at_root: ApiRouter<Kernel>,
     /// Who finds out who asks.
     pub(super) authenticate: Option<Arc<dyn Authenticate>>,
+    /// Who counts requests.
+    pub(super) meter: Option<Arc<dyn Meter>>,
     /// What runs from when the service serves until it stops.
     pub(super) tasks: Vec<Task>,
 }
 
 impl Default for Mounted {
     fn default() -> Self {
-        Mounted { routes: ApiRouter::new(), at_root: ApiRouter::new(), authenticate: None, tasks: Vec::new() }
+        let (routes, at_root) = (ApiRouter::new(), ApiRouter::new());
+        Mounted { routes, at_root, authenticate: None, meter: None, tasks: Vec::new() }
     }
 }
 
-/// What features that are mounted leave for those after them.
+impl Mounted {
+    fn nothing(_: &Kernel, _: &mut Shared) -> Result<Self> {
+        Ok(Mounted::default())
+    }
+
+    fn routes(routes: ApiRouter<Kernel>) -> Self {
+        Mounted { routes, ..Mounted::default() }
+    }
+}
+
+/// What features that are mounted later get from those before.
 #[derive(Default)]
 pub(super) struct Shared {
     auth: Option<Arc<auth::Auth>>,
@@ -42,118 +57,96 @@ pub(super) struct Shared {
 pub(super) struct Feature {
     pub(super) fact: Fact,
     pub(super) entities: Vec<&'static EntityDef>,
-    pub(super) mount: fn(&Kernel, &mut Shared) -> Result<Mounted>,
+    pub(super) mount: Mount,
+}
+
+type Mount = fn(&Kernel, &mut Shared) -> Result<Mounted>;
+
+impl Feature {
+    /// One that is on, unless something is missing: then it has no tables and no routes.
+    fn unless(
+        missing: Option<&str>,
+        name: &'static str,
+        detail: String,
+        entities: fn() -> Vec<&'static EntityDef>,
+        mount: Mount,
+    ) -> Self {
+        match missing {
+            Some(because) => Feature { fact: Fact::off(name, because), entities: Vec::new(), mount: Mounted::nothing },
+            None => Feature { fact: Fact::on(name, detail), entities: entities(), mount },
+        }
+    }
 }
 
 /// All features, in the order of the table.
 pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
-    let needs_auth = |name, detail: String| match auth_is_off(config) {
-        None => Fact::on(name, detail),
-        Some(because) => Fact::off(name, because),
-    };
+    let (no_people, no_db) = (auth_is_off(config), database_is_off(config));
+    let mut features = vec![
+        Feature::unless(None, "health", "/healthz, /readyz".to_owned(), Vec::new, |_, _| {
+            Ok(Mounted { at_root: health::routes(), ..Mounted::default() })
+        }),
+        Feature::unless(no_people, "auth", about_auth(config), auth::entities, mount_auth),
+        Feature::unless(
+            no_people,
+            "workspaces",
+            "/workspaces: a personal one for each user, shared ones by invitation".to_owned(),
+            workspaces::entities,
+            |kernel, _| Ok(Mounted::routes(workspaces::routes(kernel))),
+        ),
+        // What knows a key is part of what knows people.
+        Feature::unless(
+            no_people,
+            "api keys",
+            "sk_live_… as Bearer or X-API-Key; `.api_keys([..])` adds /api-keys".to_owned(),
+            api_keys::entities,
+            Mounted::nothing,
+        ),
+    ];
+    features.extend(oauth_features(config));
+    features.extend([
+        Feature::unless(no_db, "jobs", about_jobs(config), engine::jobs::entities, mount_jobs),
+        Feature::unless(no_db, "audit", about_audit(config), audit::entities, mount_audit),
+        Feature::unless(
+            no_db,
+            "metering",
+            "/usage: every request, by endpoint, user and workspace".to_owned(),
+            metering::entities,
+            mount_metering,
+        ),
+    ]);
+    features
+}
+
+/// The tables of the admin database. The app's own has them too, so that going back to it is a matter of a variable.
+pub(super) fn admin_entities() -> Vec<&'static EntityDef> {
+    [audit::entities(), metering::entities()].concat()
+}
+
+// --- what is needed ------------------------------------------------------------------------------------------------------------------
+
+fn database_is_off(config: &ServiceConfig) -> Option<&'static str> {
+    config.effective_database_url().is_none().then_some("DATABASE_URL is not set")
+}
+
+fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
+    if !config.auth_enabled {
+        return Some("AUTH_ENABLED is false");
+    }
+    database_is_off(config).or(config.jwt_secret.is_none().then_some("JWT_SECRET is not set"))
+}
+
+// --- people --------------------------------------------------------------------------------------------------------------------------
+
+fn about_auth(config: &ServiceConfig) -> String {
     let sign_up = if config.allow_self_signup {
         "anybody may register"
     } else {
         "by invitation only; ALLOW_SELF_SIGNUP=true opens it"
     };
-    let mut features = vec![
-        Feature {
-            fact: Fact::on("health", "/healthz, /readyz"),
-            entities: Vec::new(),
-            mount: |_, _| Ok(Mounted { at_root: health::routes(), ..Mounted::default() }),
-        },
-        Feature {
-            fact: needs_auth(
-                "auth",
-                format!("/auth: register ({sign_up}), login, tokens of {} h", config.jwt_expiry_hours),
-            ),
-            entities: if auth_is_off(config).is_none() { auth::entities() } else { Vec::new() },
-            mount: mount_auth,
-        },
-        Feature {
-            fact: needs_auth(
-                "workspaces",
-                "/workspaces: a personal one for each user, shared ones by invitation".to_owned(),
-            ),
-            entities: if auth_is_off(config).is_none() { workspaces::entities() } else { Vec::new() },
-            mount: mount_workspaces,
-        },
-        Feature {
-            fact: needs_auth(
-                "api keys",
-                "sk_live_… as Bearer or X-API-Key; `.api_keys([..])` adds /api-keys".to_owned(),
-            ),
-            entities: if auth_is_off(config).is_none() { api_keys::entities() } else { Vec::new() },
-            // What knows a key is part of what knows people.
-            mount: |_, _| Ok(Mounted::default()),
-        },
-    ];
-    features.extend(oauth_features(config));
-    features.push(jobs_feature(config));
-    features
-}
-
-fn jobs_feature(config: &ServiceConfig) -> Feature {
-    match config.effective_database_url() {
-        Some(_) => Feature {
-            fact: Fact::on("jobs", jobs_run_where(config)),
-            entities: engine::jobs::entities(),
-            mount: mount_jobs,
-        },
-        None => Feature {
-            fact: Fact::off("jobs", "DATABASE_URL is not set"),
-            entities: Vec::new(),
-            mount: |_, _| Ok(Mounted::default()),
-        },
-    }
-}
-
-/// A line for each provider; the first brings what all have.
-fn oauth_features(config: &ServiceConfig) -> Vec<Feature> {
-    let mut names = vec!["google", "github"];
-    names
-        .extend(config.oauth_providers.keys().map(String::as_str).filter(|name| !matches!(*name, "google" | "github")));
-    let mut lines: Vec<Feature> = names
-        .into_iter()
-        .map(|name| Feature {
-            fact: oauth_fact(config, name, config.oauth_providers.get(name)),
-            entities: Vec::new(),
-            mount: |_, _| Ok(Mounted::default()),
-        })
-        .collect();
-    if auth_is_off(config).is_none() {
-        // Also where nobody is configured: what is linked stays linked, and goes with its user.
-        lines[0].entities = oauth::entities();
-        lines[0].mount = mount_oauth;
-    }
-    lines
-}
-
-fn oauth_fact(config: &ServiceConfig, name: &str, provider: Option<&OAuthProvider>) -> Fact {
-    let title = format!("oauth/{name}");
-    match (provider, auth_is_off(config)) {
-        (None, _) => Fact::off(title, format!("{} is not set", oauth_variable(name, "CLIENT_ID"))),
-        (Some(_), Some(because)) => Fact::off(title, because),
-        (Some(provider), None) => Fact::on(title, format!("/auth/oauth/{name}, by {}", provider.url())),
-    }
-}
-
-fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
-    if !config.auth_enabled {
-        Some("AUTH_ENABLED is false")
-    } else if config.effective_database_url().is_none() {
-        Some("DATABASE_URL is not set")
-    } else if config.jwt_secret.is_none() {
-        Some("JWT_SECRET is not set")
-    } else {
-        None
-    }
+    format!("/auth: register ({sign_up}), login, tokens of {} h", config.jwt_expiry_hours)
 }
 
 fn mount_auth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
-    if auth_is_off(kernel.config()).is_some() {
-        return Ok(Mounted::default());
-    }
     let hooks = auth::Hooks {
         on_sign_up: workspaces::on_sign_up(kernel.clock().clone()),
         on_leave: workspaces::on_leave(),
@@ -177,19 +170,46 @@ pub(super) fn key_routes(kernel: &Kernel, offered: Option<api_keys::Offered>) ->
     }
 }
 
-fn mount_workspaces(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
-    let is_off = auth_is_off(kernel.config()).is_some();
-    Ok(if is_off { Mounted::default() } else { Mounted { routes: workspaces::routes(kernel), ..Mounted::default() } })
+/// A line for each provider; the first brings what all have.
+fn oauth_features(config: &ServiceConfig) -> Vec<Feature> {
+    let mut names = vec!["google", "github"];
+    names
+        .extend(config.oauth_providers.keys().map(String::as_str).filter(|name| !matches!(*name, "google" | "github")));
+    let mut lines: Vec<Feature> = names
+        .into_iter()
+        .map(|name| Feature {
+            fact: oauth_fact(config, name, config.oauth_providers.get(name)),
+            entities: Vec::new(),
+            mount: Mounted::nothing,
+        })
+        .collect();
+    if auth_is_off(config).is_none() {
+        // Also where nobody is configured: what is linked stays linked, and goes with its user.
+        lines[0].entities = oauth::entities();
+        lines[0].mount = mount_oauth;
+    }
+    lines
+}
+
+fn oauth_fact(config: &ServiceConfig, name: &str, provider: Option<&OAuthProvider>) -> Fact {
+    let title = format!("oauth/{name}");
+    match (provider, auth_is_off(config)) {
+        (None, _) => Fact::off(title, format!("{} is not set", oauth_variable(name, "CLIENT_ID"))),
+        (Some(_), Some(because)) => Fact::off(title, because),
+        (Some(provider), None) => Fact::on(title, format!("/auth/oauth/{name}, by {}", provider.url())),
+    }
 }
 
 fn mount_oauth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
     let Some(auth) = shared.auth.clone().filter(|_| !kernel.config().oauth_providers.is_empty()) else {
         return Ok(Mounted::default());
     };
-    Ok(Mounted { routes: oauth::routes(oauth::OAuth::new(kernel.config(), auth)?), ..Mounted::default() })
+    Ok(Mounted::routes(oauth::routes(oauth::OAuth::new(kernel.config(), auth)?)))
 }
 
-fn jobs_run_where(config: &ServiceConfig) -> String {
+// --- work that outlives the request ----------------------------------------------------------------------------------------------------
+
+fn about_jobs(config: &ServiceConfig) -> String {
     if config.worker_embedded {
         format!("run in this process, {} side by side", config.worker_concurrency)
     } else {
@@ -200,5 +220,48 @@ fn jobs_run_where(config: &ServiceConfig) -> String {
 /// People look at jobs; who is not signed in sees none.
 fn mount_jobs(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
-    Ok(if is_off { Mounted::default() } else { Mounted { routes: jobs::routes(), ..Mounted::default() } })
+    Ok(if is_off { Mounted::default() } else { Mounted::routes(jobs::routes()) })
+}
+
+fn about_audit(config: &ServiceConfig) -> String {
+    let place = match (config.separate_admin_db_url(), config.admin_worker_embedded) {
+        (None, true) => "in the app's database; ADMIN_DB_URL names another",
+        (Some(_), true) => "in the database of ADMIN_DB_URL",
+        (_, false) => "carried on by `admin-worker`: ADMIN_WORKER_EMBEDDED is false",
+    };
+    format!("/audit: every change, {place}")
+}
+
+/// Where this process carries audit and usage to: to the admin database itself, or to an admin worker by Redis. Without either it stays here.
+fn destination(kernel: &Kernel) -> Result<Option<Destination>> {
+    if kernel.config().admin_worker_embedded {
+        return Ok(Some(Destination::Database(kernel.admin_db()?)));
+    }
+    Ok(Courier::from_config(kernel.config())?.map(Destination::Worker))
+}
+
+fn mount_audit(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let mut mounted = Mounted::default();
+    if auth_is_off(kernel.config()).is_none() {
+        mounted.routes = audit::routes();
+    }
+    if let Some(to) = destination(kernel)? {
+        let relay = audit::Relay::new(kernel.service_name(), kernel.db()?, to);
+        mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
+    }
+    Ok(mounted)
+}
+
+fn mount_metering(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let (config, name, spool) = (kernel.config(), kernel.service_name(), kernel.usage()?);
+    let meter = metering::RequestMeter::new(Arc::clone(spool), kernel.clock().clone(), &config.api_prefix);
+    let mut mounted = Mounted { meter: Some(Arc::new(meter)), ..Mounted::default() };
+    if auth_is_off(config).is_none() {
+        mounted.routes = metering::routes();
+    }
+    if let Some(to) = destination(kernel)? {
+        let worker = metering::Worker::new(name, Arc::clone(spool), to);
+        mounted.tasks.push(Box::new(|stop| Box::pin(worker.run(stop))));
+    }
+    Ok(mounted)
 }

@@ -17,7 +17,9 @@ use super::{Service, database, schedule};
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
+use crate::engine::spool::Spool;
 use crate::feature::api_keys::Offered;
+use crate::feature::metering;
 use crate::kernel::Kernel;
 use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
@@ -80,15 +82,18 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
-    let kernel = Kernel::with_engines(config, clock, db, redis, mailer, catalogue);
+    let admin_db = database::open_admin(&config, &clock).await?;
+    let usage = db.is_some().then(|| Spool::new(metering::spool_folder(&config, &name)));
+    let kernel = Kernel::with_engines(config, clock, db, redis, mailer, catalogue).of_service(&name, admin_db, usage);
     let handlers = tasks.handlers(&kernel);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate, mut background) = (ApiRouter::new(), None, Vec::<Task>::new());
-    let mut shared = Shared::default();
+    let (mut at_root, mut authenticate, mut meter) = (ApiRouter::new(), None, None);
+    let (mut background, mut shared) = (Vec::<Task>::new(), Shared::default());
     for feature in features {
-        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, tasks: work } =
+        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, meter: counts, tasks: work } =
             (feature.mount)(&kernel, &mut shared)?;
+        meter = meter.or(counts);
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
@@ -105,7 +110,7 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     background.extend(worker::messenger(&kernel, &handlers));
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
     facts.extend(facts_of_the_edge(kernel.config()));
-    let edge = Edge::new(router.clone(), rules, authenticate);
+    let edge = Edge::new(router.clone(), rules, authenticate).metered(meter);
     Ok(Started { kernel, router, edge, document, facts, tasks: background, handlers, name })
 }
 
@@ -143,6 +148,11 @@ pub(super) fn warnings(config: &ServiceConfig) -> Vec<String> {
              Set one made by `openssl rand -base64 48`",
             crate::base::config::SHORTEST_PRODUCTION_SECRET
         ));
+    }
+    if !config.admin_worker_embedded && config.redis_url.is_none() && config.effective_database_url().is_some() {
+        warnings.push(
+            "ADMIN_WORKER_EMBEDDED is false and REDIS_URL is not set, so audit and usage stay where they are until one of them changes".to_owned(),
+        );
     }
     if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
         warnings.push("JWT_SECRET is not set, so the auth routes are not mounted".to_owned());
@@ -300,8 +310,11 @@ impl Running {
         // Those came last: the requests may have left them something to do.
         let patience = self.kernel.config().shutdown_timeout.saturating_sub(began.elapsed()).max(LEAST_PATIENCE);
         self.tasks.stop(patience).await;
-        if let Ok(db) = self.kernel.db() {
+        if let (Ok(db), Ok(admin_db)) = (self.kernel.db(), self.kernel.admin_db()) {
             db.close().await;
+            if !admin_db.is_same_as(&db) {
+                admin_db.close().await;
+            }
         }
     }
 
@@ -318,7 +331,7 @@ impl Running {
 }
 
 #[cfg(unix)]
-async fn told_to_stop() -> &'static str {
+pub(super) async fn told_to_stop() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).expect("the process can listen for signals");
     tokio::select! {
@@ -328,7 +341,7 @@ async fn told_to_stop() -> &'static str {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() -> &'static str {
+pub(super) async fn told_to_stop() -> &'static str {
     let _ = tokio::signal::ctrl_c().await;
     "Ctrl-C"
 }

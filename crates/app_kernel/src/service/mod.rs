@@ -1,5 +1,6 @@
 //! A service: what an app adds to the kernel, and the only floor that starts anything. It stops what it started, in reverse.
 
+mod admin_worker;
 mod check;
 mod database;
 mod facts;
@@ -26,6 +27,7 @@ use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
 use crate::store::redis::Redis;
 
+pub use admin_worker::{run_admin_worker, serve_admin_worker};
 pub use check::{Report, check};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};

@@ -20,6 +20,7 @@ use http_body::Body as HttpBody;
 use tower::Service;
 
 use super::identity::Authenticate;
+use super::meter::Meter;
 use super::middleware::cors::{self, Cors, Grant};
 use super::middleware::exchange::{Exchange, ExchangeSlot};
 use super::middleware::limits::{BodyLimits, LimitedBody};
@@ -85,6 +86,7 @@ struct Inner {
     router: Router,
     rules: Arc<EdgeRules>,
     authenticate: Option<Arc<dyn Authenticate>>,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl Edge {
@@ -93,7 +95,15 @@ impl Edge {
     pub fn new(router: Router, rules: Arc<EdgeRules>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
         catch_panic::install_hook();
         let router = if router.has_routes() { router.route_layer(NoteRoute) } else { router };
-        Edge(Arc::new(Inner { router, rules, authenticate }))
+        Edge(Arc::new(Inner { router, rules, authenticate, meter: None }))
+    }
+
+    /// Has each request that reaches a route counted.
+    #[must_use]
+    pub fn metered(self, meter: Option<Arc<dyn Meter>>) -> Self {
+        let Inner { router, rules, authenticate, .. } = &*self.0;
+        let (router, rules, authenticate) = (router.clone(), Arc::clone(rules), authenticate.clone());
+        Edge(Arc::new(Inner { router, rules, authenticate, meter }))
     }
 }
 
@@ -133,6 +143,7 @@ impl Inner {
     {
         let (mut parts, body) = request.into_parts();
         let mut visit = self.receive(&mut parts);
+        visit.line.meter.clone_from(&self.meter);
         let response = if cors::is_preflight(&parts.method, &parts.headers) {
             visit.grant.preflight(&parts.headers)
         } else if let Some(error) = limits::refusal(&parts, &self.rules.body) {

@@ -4,6 +4,7 @@ pub mod edge;
 pub mod etag;
 pub mod extract;
 pub mod identity;
+pub mod meter;
 mod middleware;
 pub mod openapi;
 pub mod reply;

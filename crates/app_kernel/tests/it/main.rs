@@ -4,6 +4,7 @@
 mod access;
 mod api_keys;
 mod architecture;
+mod audit;
 mod auth;
 mod backup;
 mod bad_input;
@@ -13,6 +14,7 @@ mod documents;
 mod example;
 mod jobs;
 mod journey;
+mod metering;
 mod migrations;
 mod moves;
 mod oauth;

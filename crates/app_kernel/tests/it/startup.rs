@@ -221,8 +221,20 @@ fn the_log_is_one_json_object_a_line_from_the_first_fact_to_the_last() {
         .filter_map(|line| Some((line["feature"].as_str()?, line["state"].as_str().expect("a fact is on or off"))))
         .collect();
     let (on, off): (Vec<_>, Vec<_>) = facts.into_iter().partition(|(_, state)| *state == "on");
-    let wanted =
-        ["database", "backups", "health", "auth", "workspaces", "api keys", "jobs", "mail", "documents", "cors"];
+    let wanted = [
+        "database",
+        "backups",
+        "health",
+        "auth",
+        "workspaces",
+        "api keys",
+        "jobs",
+        "audit",
+        "metering",
+        "mail",
+        "documents",
+        "cors",
+    ];
     assert_eq!(on, wanted.map(|name| (name, "on")));
     assert_eq!(off, ["oauth/google", "oauth/github", "redis"].map(|name| (name, "off")));
     let requests: Vec<&Value> = lines.iter().filter(|line| line["route"] == "/healthz").collect();

@@ -1,18 +1,20 @@
 //! One binary, several roles: the first argument says which. `serve` where there is none.
 
+mod audit;
 mod backup;
 mod migrate;
 mod user;
 
 use std::io::{ErrorKind, Write as _};
 
+use audit::AuditAction;
 use backup::BackupAction;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use user::UserAction;
 
 use super::worker::WorkerShare;
-use super::{Service, facts, log, notes, progress};
+use super::{Service, facts, log, notes, progress, serve_admin_worker};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
 use crate::store::db::start::{BringUp, BroughtUp};
@@ -46,6 +48,8 @@ enum Role {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         concurrency: Option<u32>,
     },
+    /// Carry audit and usage of all services from REDIS_URL to ADMIN_DB_URL
+    AdminWorker,
     /// Bring the database to the schema of the code, then end
     Migrate {
         /// Only say what would be done; writes nothing
@@ -79,6 +83,11 @@ enum Role {
         #[arg(long)]
         confirm: bool,
     },
+    /// Look whether the audit is what was written, or purge old entries
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// List users, make them, and change what they may do
@@ -93,8 +102,8 @@ impl Role {
     fn is_command(&self) -> bool {
         match self {
             Role::Migrate { .. } | Role::Backup { .. } | Role::Restore { .. } | Role::Rollback { .. } => true,
-            Role::User { .. } => true,
-            Role::Serve | Role::Worker { .. } | Role::Openapi => false,
+            Role::User { .. } | Role::Audit { .. } => true,
+            Role::Serve | Role::Worker { .. } | Role::AdminWorker | Role::Openapi => false,
         }
     }
 }
@@ -124,11 +133,13 @@ pub(super) fn run(service: Service) -> Result<()> {
                 let concurrency = concurrency.map(|jobs| jobs as usize);
                 work(service, WorkerShare { tasks, queues, concurrency }).await
             }
+            Role::AdminWorker => serve_admin_worker(&service.config, &service.clock).await,
             Role::Migrate { plan: true, json } => migrate::plan(service, json).await,
             Role::Migrate { plan: false, json } => migrate::migrate(service, json).await,
             Role::Backup { action } => backup::backup(service, action).await,
             Role::Restore { name, table, plan } => backup::restore(service, &name, table.as_deref(), plan).await,
             Role::Rollback { date, confirm } => backup::rollback(service, &date, confirm).await,
+            Role::Audit { action } => audit::audit(service, action).await,
             Role::Openapi => openapi(service).await,
             Role::User { action } => user::user(service, action).await,
         }
@@ -178,6 +189,7 @@ async fn openapi(mut service: Service) -> Result<()> {
     // Nothing comes along to a database that is there for a moment, and nothing is left of it.
     service.config.data_dir = folder.join("data").display().to_string();
     service.config.migrations_dir = None;
+    service.config.admin_db_url = None;
     service.config.backup_enabled = false;
     service.config = service.config.dev_defaults();
     let started = service.start().await?;

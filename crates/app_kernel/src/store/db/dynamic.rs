@@ -213,6 +213,20 @@ async fn look_up(db: &Db, name: &str) -> Result<Option<Arc<Table>>> {
     Ok(Some(db.shared.tables.put(Table::new(def, dialect))))
 }
 
+/// The table of an entity with history, whoever owns it: for what the store itself reads. None where it is gone, or is no entity of ours.
+pub(crate) async fn table_of(db: &Db, name: &str) -> Result<Option<Arc<Table>>> {
+    if let Some(table) = db.shared.tables.get(name) {
+        return Ok(Some(table).filter(|table| table.def.history));
+    }
+    let (Some(rows), Some(_history)) =
+        (db.read(LookUp(name.to_owned())).await?, db.read(LookUp(format!("{name}_history"))).await?)
+    else {
+        return Ok(None);
+    };
+    let dialect = db.shared.driver.dialect();
+    Ok(definition_of(name, &rows, dialect).map(|def| Arc::new(Table::new(def, dialect))))
+}
+
 struct LookUp(String);
 
 impl Operation for LookUp {

@@ -82,6 +82,8 @@ pub(crate) fn read_version(row: &RowRef<'_>) -> Result<Version, DecodeError> {
 
 /// What stands for a secret in the history.
 const REDACTED: &str = "\"[redacted]\"";
+/// The same as a text.
+pub(crate) const REDACTED_TEXT: &str = "[redacted]";
 
 /// The row as the history keeps it, with all columns in the table's order.
 pub(crate) fn row_as_json(table: &Table, values: &[Value]) -> String {

@@ -5,6 +5,7 @@
 
 mod api;
 pub mod backup;
+pub(crate) mod changes;
 mod coerce;
 mod collation;
 mod cursor;
@@ -98,6 +99,8 @@ struct Shared {
     backups: Option<BackupOptions>,
     migrations: MigrationOptions,
     remote: Option<Arc<dyn Remote>>,
+    /// Told with each commit that leaves change records.
+    changed: tokio::sync::Notify,
 }
 
 /// What a database is opened with, beside its address.
@@ -131,7 +134,17 @@ impl Db {
         let tables = Tables::new(declared, options.schema_strict);
         let DbOptions { clock, backups, remote, migrations, .. } = options;
         let (finds, url) = (FindCache::default(), url.text);
-        let shared = Shared { driver, tables, finds, clock, url, backups, remote, migrations };
+        let shared = Shared {
+            driver,
+            tables,
+            finds,
+            clock,
+            url,
+            backups,
+            remote,
+            migrations,
+            changed: tokio::sync::Notify::new(),
+        };
         Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None, workspace: None })
     }
 
@@ -232,6 +245,7 @@ impl Db {
     /// Runs a write: inside the transaction, where this is one; else in one of its own, tried again on conflicts.
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
         if let Some(held) = &self.transaction {
+            held.note(operation.leaves_changes());
             return Ok(held.run(operation).await?);
         }
         let operation = Arc::new(operation);
@@ -242,7 +256,12 @@ impl Db {
                     failures += 1;
                     tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
                 }
-                result => return Ok(result?),
+                result => {
+                    if operation.leaves_changes() {
+                        self.shared.changed.notify_one();
+                    }
+                    return Ok(result?);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Transactions that callers hold. All or nothing; tried again as a whole after a conflict; rolled back when dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
@@ -13,6 +14,8 @@ use crate::base::error::{Error, Result};
 /// The transaction behind a [`Db`].
 pub(crate) struct Held {
     state: Mutex<State>,
+    /// Whether change records were written in it.
+    leaves_changes: AtomicBool,
     after_commit: std::sync::Mutex<Vec<Afterwards>>,
 }
 
@@ -41,7 +44,8 @@ enum State {
 
 impl Held {
     fn new(transaction: Transaction) -> Self {
-        Held { state: Mutex::new(State::Open(transaction)), after_commit: std::sync::Mutex::default() }
+        let (state, after_commit) = (Mutex::new(State::Open(transaction)), std::sync::Mutex::default());
+        Held { state, leaves_changes: AtomicBool::new(false), after_commit }
     }
 
     /// Runs an operation inside.
@@ -65,6 +69,11 @@ impl Held {
             }
         };
         result
+    }
+
+    /// Remembers that its commit has something to tell.
+    pub(crate) fn note(&self, leaves_changes: bool) {
+        self.leaves_changes.fetch_or(leaves_changes, Ordering::Relaxed);
     }
 
     /// Ends the transaction because the schema lacks something. The caller's work is run again once it is there.
@@ -143,6 +152,9 @@ impl Db {
             let conflict = match (held.end().await, result) {
                 (State::Open(transaction), Ok(answer)) => match transaction.commit().await {
                     Ok(()) => {
+                        if held.leaves_changes.load(Ordering::Relaxed) {
+                            self.shared.changed.notify_one();
+                        }
                         let afterwards = std::mem::take(&mut *held.afterwards());
                         afterwards.into_iter().for_each(|then| then());
                         return Ok(answer);

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 use super::exchange::{Exchange, ExchangeSlot};
 use crate::base::caller::Caller;
+use crate::web::meter::{Ended, Meter};
 
 /// The status that stands for a client that left before its answer, as proxies write it.
 const CLIENT_LEFT: u16 = 499;
@@ -57,17 +58,18 @@ impl Service<Request> for NotingRoute {
 }
 
 /// The line of one request. Written when it is told how the request ended, or, if the request is dropped, with status 499.
-#[derive(Debug)]
 pub(in crate::web) struct RequestLine {
     pub(in crate::web) method: Method,
     pub(in crate::web) exchange: Arc<Exchange>,
     pub(in crate::web) caller: Option<Caller>,
+    /// Counts it, where somebody does.
+    pub(in crate::web) meter: Option<Arc<dyn Meter>>,
     is_written: bool,
 }
 
 impl RequestLine {
     pub(in crate::web) fn new(method: Method, exchange: Arc<Exchange>) -> Self {
-        RequestLine { method, exchange, caller: None, is_written: false }
+        RequestLine { method, exchange, caller: None, meter: None, is_written: false }
     }
 
     pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {
@@ -77,6 +79,11 @@ impl RequestLine {
 
     fn emit(&self, status: u16, bytes: Option<u64>) {
         let caller = self.caller.as_ref();
+        if let (Some(meter), Some(route)) = (&self.meter, self.exchange.route.get()) {
+            let workspace_id = self.exchange.workspace.get().map(AsRef::as_ref);
+            let (method, route, duration) = (&self.method, route.as_str(), self.exchange.arrived.elapsed());
+            meter.count(&Ended { method, route, status, duration, bytes, caller, workspace_id });
+        }
         tracing::info!(
             target: "app_kernel::request",
             method = self.method.as_str(),

@@ -48,6 +48,8 @@ async fn place(db: Db, Json(order): Json<Order>) -> Result<Created<Saved<Order>>
 }
 
 fn orders(config: ServiceConfig) -> Service {
+    // The change records stay where they are, to be counted.
+    let config = ServiceConfig { admin_worker_embedded: false, ..config };
     Service::new("order_service", config)
         .entity::<Order>()
         .entity::<Line>()

@@ -10,6 +10,10 @@ mod killed_backups;
 #[cfg(target_os = "linux")]
 mod killed_restores;
 #[cfg(target_os = "linux")]
+mod killed_services;
+#[cfg(target_os = "linux")]
+mod lost_redis;
+#[cfg(target_os = "linux")]
 mod power_cuts;
 #[cfg(target_os = "linux")]
 mod starts;

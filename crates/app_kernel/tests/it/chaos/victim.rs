@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use app_kernel::base::clock::Clock;
+use app_kernel::base::config::ServiceConfig;
 use app_kernel::base::secret::Secret;
 use app_kernel::store::db::Db;
 use app_kernel::store::db::entity::Entity;
@@ -39,6 +40,8 @@ pub(super) enum Work {
     Worker(&'static str),
     /// Run jobs until told to end, with leases of this length.
     Jobs(Duration),
+    /// Serve, and say the address.
+    Serve,
 }
 
 /// No test of its own: what a victim runs.
@@ -51,6 +54,9 @@ async fn victim() {
     }
     if let Some(lease) = what.strip_prefix("jobs ") {
         return jobs::work(lease, &Secret::new(url), Path::new(folder), || say("ready")).await;
+    }
+    if what == "serve" {
+        return serve(url, folder).await;
     }
     let options = backup::options(Path::new(folder), &Clock::system());
     let db = Db::open(&Secret::new(url), &[Widget::definition()], options).await.expect("the database opens");
@@ -67,6 +73,20 @@ async fn victim() {
         (other, _) => panic!("a victim can't {other}"),
     }
     db.close().await;
+}
+
+async fn serve(url: &str, folder: &str) {
+    let config = ServiceConfig {
+        port: 0,
+        database_url: Some(Secret::new(url)),
+        data_dir: folder.to_owned(),
+        backup_enabled: false,
+        ..ServiceConfig::default()
+    };
+    let started = super::killed_services::shop(config).start().await.expect("the service starts");
+    let running = started.serve().await.expect("it listens");
+    say(&running.address().to_string());
+    std::future::pending::<()>().await;
 }
 
 async fn save_on(db: &Db, run: &str) {
@@ -103,6 +123,7 @@ impl Victim {
             Work::Save(run) => format!("save {run}"),
             Work::Worker(task) => format!("worker {task}"),
             Work::Jobs(lease) => format!("jobs {}", lease.as_secs()),
+            Work::Serve => "serve".to_owned(),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));
         command.args(["--exact", "chaos::victim::victim", "--nocapture"]);

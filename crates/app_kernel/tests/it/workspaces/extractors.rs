@@ -46,8 +46,8 @@ async fn a_handler_that_forgets_the_workspace_leaks_nothing(database: TestDataba
     assert_eq!(names("/projects", &ann.client).await, ["diary"], "the others' are untouched");
 
     // The change is recorded in the workspace that the request was about.
-    let sql =
-        "SELECT [workspace_id] FROM [kernel_changes] WHERE [entity] = 'projects' AND [entity_id] = ? ORDER BY [seq]";
+    crate::audit::carried(&service.db()).await;
+    let sql = "SELECT [workspace_id] FROM [kernel_audit_log] WHERE [entity] = 'projects' AND [entity_id] = ? ORDER BY [position]";
     let changes = service.db().query(sql, [gear.id()]).await.expect("changes");
     assert_eq!(changes.iter().map(|row| row["workspace_id"].as_str()).collect::<Vec<_>>(), [Some(acme.as_str()); 2]);
 }

@@ -73,6 +73,11 @@ pub(crate) trait Operation: Send + Sync + 'static {
     /// Does the work. On SQLite this never waits for anything but the file, and its future is ready at the first poll.
     fn run(&self, session: &mut Session<'_>) -> impl Future<Output = Result<Self::Output, DbError>> + Send;
 
+    /// Whether it writes change records, for others to be told after the commit.
+    fn leaves_changes(&self) -> bool {
+        false
+    }
+
     /// Whether it is one statement on this database, and so needs no transaction around it.
     #[cfg_attr(
         not(any(feature = "postgres", feature = "mysql")),

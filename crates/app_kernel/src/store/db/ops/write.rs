@@ -26,6 +26,10 @@ pub(crate) struct Write {
 impl Operation for Write {
     type Output = bool;
 
+    fn leaves_changes(&self) -> bool {
+        self.table.def.history
+    }
+
     async fn run(&self, session: &mut Session<'_>) -> Result<bool, DbError> {
         self.entry.write(&self.table, session, Follows::Nothing).await
     }
@@ -209,6 +213,10 @@ impl Save {
 impl Operation for Save {
     type Output = Vec<Value>;
 
+    fn leaves_changes(&self) -> bool {
+        self.table.def.history
+    }
+
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
         self.save(session, Follows::Nothing).await
     }
@@ -220,6 +228,10 @@ pub(crate) struct SaveMany(pub(crate) Vec<Save>);
 
 impl Operation for SaveMany {
     type Output = Vec<Vec<Value>>;
+
+    fn leaves_changes(&self) -> bool {
+        self.0.iter().any(|save| save.table.def.history)
+    }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Vec<Value>>, DbError> {
         let is_new = |save: &Save| matches!(save.target, Target::New) && save.if_version.is_none();
@@ -282,6 +294,10 @@ impl Delete {
 impl Operation for Delete {
     type Output = u64;
 
+    fn leaves_changes(&self) -> bool {
+        self.table.def.history
+    }
+
     async fn run(&self, session: &mut Session<'_>) -> Result<u64, DbError> {
         let mut deleted = 0;
         for id in &self.ids {
@@ -305,6 +321,10 @@ pub(crate) struct Revive {
 
 impl Operation for Revive {
     type Output = Vec<Value>;
+
+    fn leaves_changes(&self) -> bool {
+        self.table.def.history
+    }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
         let table = &self.table;

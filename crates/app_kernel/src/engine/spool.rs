@@ -1,0 +1,357 @@
+//! What a process notes down beside its requests and others apply later: records in a file that only grows, one file for each process.
+//!
+//! - A record is with the operating system before [`Spool::append`] returns: killing the process loses nothing. It is not forced to the disk,
+//!   which would cost each request a journey there: a power cut may lose the last seconds.
+//! - A record is a line: a checksum (CRC-32, in hex), a space, the text. What a torn write left does not fit its checksum and is skipped, counted.
+//! - A file's owner holds a lock on it while it lives. [`Spool::orphans`] are files whose owner is gone: any process of the same folder may
+//!   apply what is left in them.
+//! - On a full disk records wait in memory, up to [`MOST_WAITING`] bytes, and are written once there is room; beyond that they are lost, which is
+//!   told. What is noted down here must not fail a request.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::base::id::new_id;
+
+/// From this length on a process begins a new file, so that old ones can go.
+const LONGEST_FILE: u64 = 8 << 20;
+/// What waits in memory at most while nothing can be written, in bytes.
+const MOST_WAITING: usize = 1 << 20;
+/// How much is read at once, in bytes.
+const CHUNK: u64 = 512 << 10;
+const SUFFIX: &str = "spool";
+
+/// The records of this process, and those that others left.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: PathBuf,
+    writer: Mutex<Writer>,
+    /// Up to where the files of this process are applied, in bytes. Whoever applies holds it.
+    pub(crate) applied: tokio::sync::Mutex<HashMap<String, u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    current: Option<Open>,
+    finished: Vec<Open>,
+    waiting: Vec<u8>,
+    lost: u64,
+    is_failing: bool,
+}
+
+/// A file whose lock is held as long as this lives.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    name: String,
+    length: u64,
+}
+
+/// A file with records, up to the length that was known when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) length: u64,
+    /// Whether more may come.
+    pub(crate) is_current: bool,
+}
+
+/// A file whose owner is gone. Nobody else takes it while this lives.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    pub(crate) part: Part,
+    _lock: File,
+}
+
+/// Records of one file, from one place to another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Records {
+    pub(crate) texts: Vec<String>,
+    /// The place behind them.
+    pub(crate) end: u64,
+    /// Lines that did not fit their checksum.
+    pub(crate) damaged: u64,
+}
+
+impl Spool {
+    /// A place for records. Nothing is made before the first one.
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
+        Spool { folder: folder.into(), writer: Mutex::default(), applied: tokio::sync::Mutex::default() }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a record down. The text has no line break.
+    pub(crate) fn append(&self, text: &str) {
+        let line = format!("{:08x} {text}\n", checksum(text.as_bytes()));
+        let mut writer = self.writer();
+        if writer.waiting.is_empty() {
+            match writer.write(&self.folder, line.as_bytes()) {
+                Ok(()) => return,
+                Err(error) => writer.note_failure(&self.folder, &error),
+            }
+        }
+        if writer.waiting.len() + line.len() > MOST_WAITING {
+            writer.lost += 1;
+            return;
+        }
+        writer.waiting.extend_from_slice(line.as_bytes());
+        writer.catch_up(&self.folder);
+    }
+
+    /// The files of this process, the oldest first. Writes what waits in memory before, where that is possible now.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let mut writer = self.writer();
+        writer.catch_up(&self.folder);
+        let finished = writer.finished.iter().map(|open| open.part(&self.folder, false));
+        finished.chain(writer.current.as_ref().map(|open| open.part(&self.folder, true))).collect()
+    }
+
+    /// Removes a file of this process to which nothing comes any more.
+    pub(crate) fn remove_finished(&self, name: &str) -> io::Result<()> {
+        let mut writer = self.writer();
+        fs::remove_file(self.folder.join(name))?;
+        writer.finished.retain(|open| open.name != name);
+        Ok(())
+    }
+
+    /// Lets the next record begin a new file.
+    pub(crate) fn finish_current(&self) {
+        let mut writer = self.writer();
+        let current = writer.current.take();
+        writer.finished.extend(current);
+    }
+
+    /// Files that other processes left behind.
+    pub(crate) fn orphans(&self) -> io::Result<Vec<Orphan>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let ours: Vec<String> = self.parts().into_iter().map(|part| part.name).collect();
+        let mut orphans = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if path.extension().is_none_or(|ending| ending != SUFFIX) || ours.contains(&name) {
+                continue;
+            }
+            let Ok(lock) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+            // One that another has applied and removed meanwhile has no name any more.
+            if lock.try_lock().is_ok() && path.exists() {
+                let length = lock.metadata()?.len();
+                orphans.push(Orphan { part: Part { name, path, length, is_current: false }, _lock: lock });
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// Removes a file that another process left.
+    pub(crate) fn remove_orphan(&self, orphan: &Orphan) -> io::Result<()> {
+        fs::remove_file(&orphan.part.path)
+    }
+}
+
+impl Writer {
+    fn write(&mut self, folder: &Path, bytes: &[u8]) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|open| open.length >= LONGEST_FILE) {
+            let full = self.current.take();
+            self.finished.extend(full);
+        }
+        let open = match &mut self.current {
+            Some(open) => open,
+            none => none.insert(Open::create(folder)?),
+        };
+        if let Err(error) = open.file.write_all(bytes) {
+            // What came half goes; where even that fails, its checksum tells.
+            let _ = open.file.set_len(open.length).and_then(|()| open.file.seek(SeekFrom::End(0)));
+            return Err(error);
+        }
+        open.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Tries to write what waits.
+    fn catch_up(&mut self, folder: &Path) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        match self.write(folder, &waiting) {
+            Ok(()) => {
+                self.is_failing = false;
+                let lost = std::mem::take(&mut self.lost);
+                tracing::info!(lost, "usage is written down again; {lost} records found no room meanwhile");
+            }
+            Err(error) => {
+                self.waiting = waiting;
+                self.note_failure(folder, &error);
+            }
+        }
+    }
+
+    fn note_failure(&mut self, folder: &Path, error: &io::Error) {
+        if !self.is_failing {
+            self.is_failing = true;
+            let folder = folder.display();
+            tracing::warn!("{folder}: usage can't be written down and waits in memory, requests go on: {error}");
+        }
+    }
+}
+
+impl Open {
+    fn create(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let name = format!("{}.{SUFFIX}", new_id());
+        // It gets its name once it is locked, so that nobody takes it for an orphan.
+        let unnamed = folder.join(format!("{name}.new"));
+        let file = OpenOptions::new().create_new(true).append(true).open(&unnamed)?;
+        file.try_lock().map_err(io::Error::from)?;
+        fs::rename(unnamed, folder.join(&name))?;
+        Ok(Open { file, name, length: 0 })
+    }
+
+    fn part(&self, folder: &Path, is_current: bool) -> Part {
+        Part { name: self.name.clone(), path: folder.join(&self.name), length: self.length, is_current }
+    }
+}
+
+impl Part {
+    /// The next records behind a place. At the end of a file to which nothing comes any more, half a line counts as damaged.
+    pub(crate) fn read(&self, from: u64) -> io::Result<Records> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(self.length.saturating_sub(from).min(CHUNK)).read_to_end(&mut bytes)?;
+        let is_rest = from + bytes.len() as u64 >= self.length;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut records = Records { end: from + whole as u64, ..Records::default() };
+        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match text_of(line) {
+                Some(text) => records.texts.push(text.to_owned()),
+                None => records.damaged += 1,
+            }
+        }
+        let is_stuck = whole == 0 && !bytes.is_empty();
+        if whole < bytes.len() && ((is_rest && !self.is_current) || (is_stuck && !is_rest)) {
+            records.end = from + bytes.len() as u64;
+            records.damaged += 1;
+        }
+        Ok(records)
+    }
+}
+
+/// The text of a line that fits its checksum.
+fn text_of(line: &[u8]) -> Option<&str> {
+    let (sum, text) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    (u32::from_str_radix(sum, 16).ok()? == checksum(text.as_bytes())).then_some(text)
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut sum = flate2::Crc::new();
+    sum.update(bytes);
+    sum.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    fn all(part: &Part) -> Records {
+        part.read(0).expect("records")
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn what_is_noted_down_is_read_back_in_order_from_any_place() {
+        let folder = folder();
+        let spool = Spool::new(folder.path());
+        assert_eq!(spool.parts(), [], "nothing is made before the first record");
+        spool.append("one");
+        let behind_one = spool.parts()[0].length;
+        spool.append("two");
+        let part = &spool.parts()[0];
+        assert_eq!(all(part), Records { texts: vec!["one".into(), "two".into()], end: part.length, damaged: 0 });
+        assert_eq!(part.read(behind_one).expect("records").texts, ["two"]);
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn a_torn_or_changed_record_is_skipped_and_counted() {
+        let folder = folder();
+        let spool = Spool::new(folder.path());
+        for text in ["one", "two", "three"] {
+            spool.append(text);
+        }
+        let path = spool.parts()[0].path.clone();
+        drop(spool);
+        let mut bytes = fs::read(&path).expect("a file");
+        bytes[9] = b'O';
+        bytes.truncate(bytes.len() - 2);
+        fs::write(&path, bytes).expect("a write");
+        let orphans = Spool::new(folder.path()).orphans().expect("orphans");
+        assert_eq!(all(&orphans[0].part).texts, ["two"]);
+        assert_eq!((all(&orphans[0].part).damaged, all(&orphans[0].part).end), (2, orphans[0].part.length));
+    }
+
+    #[test]
+    fn a_file_is_an_orphan_only_once_its_owner_is_gone_and_only_for_one() {
+        let folder = folder();
+        let (owner, other) = (Spool::new(folder.path()), Spool::new(folder.path()));
+        owner.append("one");
+        assert!(other.orphans().expect("orphans").is_empty() && owner.orphans().expect("orphans").is_empty());
+        drop(owner);
+        let taken = other.orphans().expect("orphans");
+        assert_eq!(taken.len(), 1);
+        assert!(Spool::new(folder.path()).orphans().expect("orphans").is_empty(), "it is taken");
+        other.remove_orphan(&taken[0]).expect("it goes");
+        drop(taken);
+        assert!(other.orphans().expect("orphans").is_empty());
+    }
+
+    #[test]
+    fn a_long_file_is_followed_by_another_and_can_go() {
+        let folder = folder();
+        let spool = Spool::new(folder.path());
+        let long = "x".repeat(64 << 10);
+        let files = || spool.parts().iter().map(|part| part.is_current).collect::<Vec<_>>();
+        while files().len() < 2 {
+            spool.append(&long);
+        }
+        assert_eq!(files(), [false, true]);
+        let finished = spool.parts().remove(0);
+        let (mut from, mut found) = (0, 0);
+        while from < finished.length {
+            let records = finished.read(from).expect("records");
+            (from, found) = (records.end, found + records.texts.len());
+        }
+        assert_eq!(found as u64, finished.length / (long.len() as u64 + 10));
+        spool.remove_finished(&finished.name).expect("it goes");
+        assert_eq!((files(), finished.path.exists()), (vec![true], false));
+    }
+
+    /// Promise: R-18
+    #[test]
+    fn where_nothing_can_be_written_records_wait_and_are_written_later() {
+        let folder = folder();
+        let place = folder.path().join("usage");
+        fs::write(&place, "in the way").expect("a file");
+        let spool = Spool::new(&place);
+        spool.append("one");
+        spool.append("two");
+        assert_eq!(spool.parts(), []);
+        fs::remove_file(&place).expect("it goes");
+        spool.append("three");
+        assert_eq!(all(&spool.parts()[0]).texts, ["one", "two", "three"]);
+    }
+}

@@ -1,0 +1,146 @@
+//! From the change records of the app's database to the audit log of the admin database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Event;
+use super::store;
+use crate::base::error::Result;
+use crate::engine::courier::{Courier, Destination};
+use crate::engine::relay::{self, Carried, Rhythm};
+use crate::store::db::{Backend, Db};
+
+/// What a worker reads it by.
+pub(crate) const AUDIT: &str = "audit";
+/// Changes that are carried at once.
+const BATCH: u32 = 256;
+/// How soon to look whether another relay has done its part.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const RHYTHM: Rhythm = Rhythm { poll: Duration::from_secs(1), gather: Duration::from_millis(20) };
+
+/// Carries the changes of one app's database.
+#[derive(Debug, Clone)]
+pub(crate) struct Relay {
+    app: Arc<str>,
+    source: Db,
+    to: Destination,
+}
+
+impl Relay {
+    pub(crate) fn new(app: impl Into<Arc<str>>, source: Db, to: Destination) -> Self {
+        Relay { app: app.into(), source, to }
+    }
+
+    /// Carries until it is told to stop, then what is left.
+    pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
+        relay::run("the audit", RHYTHM, stop, || self.source.changed(), || self.carry()).await;
+    }
+
+    /// Carries what was committed before this call, and answers once the admin database has it, whoever carried it.
+    pub(super) async fn carry_all(&self) -> Result<()> {
+        let Some((_, newest)) = self.source.pending_range().await? else { return Ok(()) };
+        loop {
+            let carried = self.carry().await?;
+            match self.source.pending_range().await? {
+                Some((oldest, _)) if oldest <= newest => {}
+                _ => return Ok(()),
+            }
+            if carried == Carried::All {
+                // Another relay holds them.
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+
+    /// Carries one batch. A record is deleted only after its event is in the admin database; where both are one, in the same transaction.
+    pub(super) async fn carry(&self) -> Result<Carried> {
+        if self.source.pending_range().await?.is_none() {
+            return Ok(Carried::All);
+        }
+        let carried = match &self.to {
+            Destination::Database(admin) => self.carry_to(admin).await?,
+            Destination::Worker(courier) => {
+                // Another process may deliver the same meanwhile; that does no harm.
+                let batch = Batch::read(&self.source, &self.app).await?;
+                batch.send(&self.source, courier).await?
+            }
+        };
+        Ok(if carried < BATCH as usize { Carried::All } else { Carried::More })
+    }
+}
+
+impl Relay {
+    async fn carry_to(&self, admin: &Db) -> Result<usize> {
+        let is_one = admin.is_same_as(&self.source);
+        if self.source.backend() == Backend::Sqlite {
+            // Read beside the writer, which others wait for. Another process may have carried the same meanwhile; that does no harm.
+            let batch = Batch::read(&self.source, &self.app).await?;
+            if !is_one {
+                return batch.settle(&self.source, admin).await;
+            }
+            return self.source.transaction(async |tx| batch.settle(&tx, &tx).await).await;
+        }
+        let carry = async |tx: Db| {
+            let batch = Batch::read(&tx, &self.app).await?;
+            batch.settle(&tx, if is_one { &tx } else { admin }).await
+        };
+        self.source.transaction(carry).await
+    }
+}
+
+/// What a worker is told.
+#[derive(Serialize, Deserialize)]
+struct Told<'a> {
+    app: std::borrow::Cow<'a, str>,
+    events: std::borrow::Cow<'a, [Event]>,
+}
+
+/// Puts events that were told to a worker into its admin database. None where they can't be read.
+pub(crate) async fn receive(admin: &Db, told: &str) -> Result<Option<String>> {
+    let Ok(Told { app, events }) = serde_json::from_str::<Told<'_>>(told) else { return Ok(None) };
+    if events.iter().any(|event| *event.app != *app) {
+        return Ok(None);
+    }
+    store::append(admin, &app, &events).await?;
+    Ok(Some(format!("{} events", events.len())))
+}
+
+/// Changes on their way.
+struct Batch {
+    app: Arc<str>,
+    seqs: Vec<i64>,
+    events: Vec<Event>,
+}
+
+impl Batch {
+    async fn read(source: &Db, app: &Arc<str>) -> Result<Self> {
+        let changes = source.pending_changes(BATCH).await?;
+        let seqs = changes.iter().map(|change| change.seq).collect();
+        let events = changes.into_iter().map(|change| Event::of(app, change)).collect();
+        Ok(Batch { app: Arc::clone(app), seqs, events })
+    }
+
+    /// Has a worker put the events into its database, then deletes the records here. Answers how many there were.
+    async fn send(&self, source: &Db, courier: &Courier) -> Result<usize> {
+        if !self.events.is_empty() {
+            let told = Told { app: (*self.app).into(), events: self.events.as_slice().into() };
+            let told = serde_json::to_string(&told).expect("events are always JSON");
+            courier.deliver(AUDIT, &told).await?;
+            source.forget_changes(&self.seqs).await?;
+        }
+        Ok(self.seqs.len())
+    }
+
+    /// Puts the events there, then deletes the records here. Answers how many there were.
+    async fn settle(&self, source: &Db, admin: &Db) -> Result<usize> {
+        if !self.events.is_empty() {
+            store::append(admin, &self.app, &self.events).await?;
+            source.forget_changes(&self.seqs).await?;
+        }
+        Ok(self.seqs.len())
+    }
+}
