@@ -71,6 +71,7 @@ fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
         workspaces  off  DATABASE_URL is not set\n  \
         jobs        off  DATABASE_URL is not set\n  \
         mail        on   files in .data/mail; SMTP_URL sends them\n  \
+        redis       off  REDIS_URL is not set; logins and mails are limited by each process for itself\n  \
         documents   on   /docs, /openapi.json\n  \
         cors        on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";
     assert_eq!(ended.out, wanted);
