@@ -16,15 +16,7 @@ const ROWS_AT_ONCE: usize = 32;
 
 /// One change of one row. Its id is the event's, so that a change that is delivered twice is there once.
 #[derive(Debug, Clone, Entity)]
-#[entity(
-    kernel,
-    table = "kernel_audit_log",
-    history = false,
-    unique(app, position),
-    index(app, changed_at),
-    index(entity_id, changed_at),
-    index(user_id, changed_at)
-)]
+#[entity(kernel, table = "kernel_audit_log", history = false, unique(app, position), index(app, changed_at))]
 pub struct AuditLog {
     /// The service whose change it was.
     pub app: String,
@@ -33,6 +25,7 @@ pub struct AuditLog {
     /// The entity's name.
     pub entity: String,
     /// The row.
+    #[entity(index)]
     pub entity_id: String,
     /// Which version of it.
     pub entity_version: i64,
@@ -43,6 +36,7 @@ pub struct AuditLog {
     /// How the caller proved who they are.
     pub caller: String,
     /// Who.
+    #[entity(index)]
     pub user_id: Option<String>,
     /// Where.
     pub workspace_id: Option<String>,

@@ -50,9 +50,9 @@ impl Quota {
     async fn used(&self, db: &Db, now: Timestamp) -> Result<i64> {
         let Who { user_id, workspace_id, key_id } = &self.who;
         let usage = get_usage(db).app(self.kernel.service_name()).metric(&self.metric).period(month_of(now));
-        let usage = user_id.iter().fold(usage, |usage, id| GetUsage::user(usage, id));
-        let usage = workspace_id.iter().fold(usage, |usage, id| GetUsage::workspace(usage, id));
-        let usage = key_id.iter().fold(usage, |usage, id| GetUsage::key(usage, id));
+        let usage = user_id.iter().fold(usage, GetUsage::user);
+        let usage = workspace_id.iter().fold(usage, GetUsage::workspace);
+        let usage = key_id.iter().fold(usage, GetUsage::key);
         Ok(usage.await?.get(&self.metric))
     }
 

@@ -17,14 +17,7 @@ const ROWS_AT_ONCE: usize = 32;
 /// How much of something was used on one day: the requests to one endpoint that ended with one status, or a counter of the service's own, by one
 /// user in one workspace.
 #[derive(Debug, Clone, Entity)]
-#[entity(
-    kernel,
-    table = "kernel_usage",
-    history = false,
-    index(app, day),
-    index(workspace_id, day),
-    index(user_id, day)
-)]
+#[entity(kernel, table = "kernel_usage", history = false, index(app, day))]
 pub struct UsageCounter {
     /// The service.
     pub app: String,
@@ -37,8 +30,10 @@ pub struct UsageCounter {
     /// The status, for requests.
     pub status: Option<i64>,
     /// Who.
+    #[entity(index)]
     pub user_id: Option<String>,
     /// Where.
+    #[entity(index)]
     pub workspace_id: Option<String>,
     /// With which API key.
     pub key_id: Option<String>,
