@@ -23,6 +23,8 @@ const MOST_WAITING: usize = 1 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: u64 = 512 << 10;
 const SUFFIX: &str = "spool";
+/// What stands where the checksum of a line comes.
+const NO_CHECKSUM: &str = "00000000 ";
 
 /// The records of this process, and those that others left.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct Writer {
     waiting: Vec<u8>,
     lost: u64,
     is_failing: bool,
+    /// Where a line is written before it goes to the file; kept for the next one.
+    line: String,
 }
 
 /// A file whose lock is held as long as this lives.
@@ -89,20 +93,21 @@ impl Spool {
 
     /// Notes a record down. The text has no line break.
     pub(crate) fn append(&self, text: &str) {
-        let line = format!("{:08x} {text}\n", checksum(text.as_bytes()));
+        self.append_with(|line| line.push_str(text));
+    }
+
+    /// Notes down the record that is written to the end of a line.
+    pub(crate) fn append_with(&self, write: impl FnOnce(&mut String)) {
         let mut writer = self.writer();
-        if writer.waiting.is_empty() {
-            match writer.write(&self.folder, line.as_bytes()) {
-                Ok(()) => return,
-                Err(error) => writer.note_failure(&self.folder, &error),
-            }
-        }
-        if writer.waiting.len() + line.len() > MOST_WAITING {
-            writer.lost += 1;
-            return;
-        }
-        writer.waiting.extend_from_slice(line.as_bytes());
-        writer.catch_up(&self.folder);
+        let mut line = std::mem::take(&mut writer.line);
+        line.clear();
+        line.push_str(NO_CHECKSUM);
+        write(&mut line);
+        let sum = checksum(&line.as_bytes()[NO_CHECKSUM.len()..]);
+        line.replace_range(..NO_CHECKSUM.len(), &format!("{sum:08x} "));
+        line.push('\n');
+        writer.note_down(&self.folder, line.as_bytes());
+        writer.line = line;
     }
 
     /// The files of this process, the oldest first. Writes what waits in memory before, where that is possible now.
@@ -159,6 +164,22 @@ impl Spool {
 }
 
 impl Writer {
+    /// Writes a line, or keeps it until it can be written.
+    fn note_down(&mut self, folder: &Path, line: &[u8]) {
+        if self.waiting.is_empty() {
+            match self.write(folder, line) {
+                Ok(()) => return,
+                Err(error) => self.note_failure(folder, &error),
+            }
+        }
+        if self.waiting.len() + line.len() > MOST_WAITING {
+            self.lost += 1;
+            return;
+        }
+        self.waiting.extend_from_slice(line);
+        self.catch_up(folder);
+    }
+
     fn write(&mut self, folder: &Path, bytes: &[u8]) -> io::Result<()> {
         if self.current.as_ref().is_some_and(|open| open.length >= LONGEST_FILE) {
             let full = self.current.take();

@@ -20,7 +20,7 @@ pub(crate) const AUDIT: &str = "audit";
 const BATCH: u32 = 256;
 /// How soon to look whether another relay has done its part.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-const RHYTHM: Rhythm = Rhythm { poll: Duration::from_secs(1), gather: Duration::from_millis(20) };
+const RHYTHM: Rhythm = Rhythm { poll: Duration::from_secs(1), gather: Duration::from_millis(200) };
 
 /// Carries the changes of one app's database.
 #[derive(Debug, Clone)]

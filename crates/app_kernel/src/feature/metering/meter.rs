@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::model::{Record, What, Who, day_of};
+use super::model::{Today, write_request};
+use crate::base::caller::Caller;
 use crate::base::clock::Clock;
 use crate::engine::spool::Spool;
 use crate::web::meter::{Ended, Meter};
@@ -14,12 +15,13 @@ const BESIDE_THE_API: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/docs", "
 pub(crate) struct RequestMeter {
     spool: Arc<Spool>,
     clock: Clock,
+    today: Today,
     prefix: String,
 }
 
 impl RequestMeter {
     pub(crate) fn new(spool: Arc<Spool>, clock: Clock, api_prefix: &str) -> Self {
-        RequestMeter { spool, clock, prefix: api_prefix.to_owned() }
+        RequestMeter { spool, clock, today: Today::default(), prefix: api_prefix.to_owned() }
     }
 
     /// The route below the prefix, where it is one of the API: the same for both addresses that it has.
@@ -40,19 +42,20 @@ impl RequestMeter {
 impl Meter for RequestMeter {
     fn count(&self, ended: &Ended<'_>) {
         let Some(endpoint) = self.endpoint(ended.route) else { return };
-        let who = Who {
-            user_id: ended.caller.and_then(|caller| caller.user_id()).map(str::to_owned),
-            workspace_id: ended.workspace_id.or_else(|| ended.caller?.workspace_id()).map(str::to_owned),
-            key_id: None,
-        };
-        let what = What::Request {
-            endpoint: format!("{} {endpoint}", ended.method),
-            status: ended.status,
-            latency_us: i64::try_from(ended.duration.as_micros()).unwrap_or(i64::MAX),
-            bytes: ended.bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        };
-        let record = Record { day: day_of(self.clock.now()), who, what };
-        self.spool.append(&serde_json::to_string(&record).expect("a record is always JSON"));
+        let caller = ended.caller;
+        let who = [
+            caller.and_then(Caller::user_id),
+            ended.workspace_id.or_else(|| caller.and_then(Caller::workspace_id)),
+            caller.and_then(Caller::api_key_id),
+        ];
+        let whole = |number: u128| i64::try_from(number).unwrap_or(i64::MAX);
+        let bytes = whole(ended.bytes.unwrap_or(0).into());
+        let numbers = [ended.status.into(), whole(ended.duration.as_micros()), bytes];
+        self.spool.append_with(|line| {
+            self.today.with(self.clock.now(), |day| {
+                write_request(line, day, who, ended.method.as_str(), endpoint, numbers);
+            });
+        });
     }
 }
 

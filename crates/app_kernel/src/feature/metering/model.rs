@@ -1,6 +1,8 @@
 //! What is counted, and how it adds up.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,62 @@ pub(super) enum What {
     /// Counters of the service's own.
     #[serde(rename = "c")]
     Counted(BTreeMap<String, i64>),
+}
+
+/// What stands before the line of a request; other records are JSON, which no line of this begins like.
+const REQUEST: &str = "r\t";
+
+/// Writes a request as a line: tabs between its fields, because it is written while somebody waits for the answer.
+pub(super) fn write_request(
+    line: &mut String,
+    day: &str,
+    who: WhoRef<'_>,
+    method: &str,
+    route: &str,
+    [status, latency_us, bytes]: [i64; 3],
+) {
+    let [user_id, workspace_id, key_id] = who;
+    let texts =
+        [user_id.unwrap_or_default(), workspace_id.unwrap_or_default(), key_id.unwrap_or_default(), method, route];
+    line.push_str(REQUEST);
+    line.push_str(day);
+    for number in [status, latency_us, bytes] {
+        // Writing into a String can't fail.
+        let _ = write!(line, "\t{number}");
+    }
+    for text in texts {
+        line.push('\t');
+        if text.bytes().any(|byte| byte < b' ') {
+            line.extend(text.chars().filter(|letter| !letter.is_control()));
+        } else {
+            line.push_str(text);
+        }
+    }
+}
+
+/// The ids of a user, a workspace and a key.
+pub(super) type WhoRef<'a> = [Option<&'a str>; 3];
+
+impl Record {
+    /// Reads a line; none where it is no record.
+    pub(super) fn read(line: &str) -> Option<Self> {
+        match line.strip_prefix(REQUEST) {
+            Some(fields) => Self::read_request(fields),
+            None => serde_json::from_str(line).ok(),
+        }
+    }
+
+    fn read_request(fields: &str) -> Option<Self> {
+        let fields: Vec<&str> = fields.split('\t').collect();
+        let [day, status, latency_us, bytes, user_id, workspace_id, key_id, method, route] = fields[..] else {
+            return None;
+        };
+        let id = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+        let (status, latency_us, bytes) = (status.parse().ok()?, latency_us.parse().ok()?, bytes.parse().ok()?);
+        let who = Who { user_id: id(user_id), workspace_id: id(workspace_id), key_id: id(key_id) };
+        let what = What::Request { endpoint: format!("{method} {route}"), status, latency_us, bytes };
+        Some(Record { day: day.to_owned(), who, what })
+    }
 }
 
 /// What is counted apart from each other.
@@ -113,6 +171,22 @@ pub(super) fn add_up(records: impl Iterator<Item = Record>) -> BTreeMap<Cell, Su
         }
     }
     cells
+}
+
+/// The day of a moment in UTC, which is asked for with each request and changes once a day.
+#[derive(Debug, Default)]
+pub(super) struct Today(Mutex<(i64, String)>);
+
+impl Today {
+    /// Hands the day to `use_it`.
+    pub(super) fn with<T>(&self, now: Timestamp, use_it: impl FnOnce(&str) -> T) -> T {
+        let number = now.as_second().div_euclid(24 * 3600);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.1.is_empty() || known.0 != number {
+            *known = (number, day_of(now));
+        }
+        use_it(&known.1)
+    }
 }
 
 /// The day of a moment in UTC.
@@ -184,10 +258,40 @@ mod tests {
     fn a_record_is_written_and_read_back() {
         let counted = What::Counted([("tokens".to_owned(), 1500)].into());
         let who = Who { workspace_id: Some("w\n1\"".to_owned()), ..Who::default() };
-        for record in [request(200, Some("ann")), Record { day: "2025-01-30".to_owned(), who, what: counted }] {
-            let text = serde_json::to_string(&record).expect("JSON");
-            assert!(!text.contains('\n'));
-            assert_eq!(serde_json::from_str::<Record>(&text).expect("a record"), record);
+        let record = Record { day: "2025-01-30".to_owned(), who, what: counted };
+        let text = serde_json::to_string(&record).expect("JSON");
+        assert!(!text.contains('\n'));
+        assert_eq!(Record::read(&text), Some(record));
+    }
+
+    #[test]
+    fn a_request_is_written_and_read_back() {
+        let mut line = String::new();
+        write_request(&mut line, "2025-01-30", [Some("ann"), None, None], "GET", "/widgets", [200, 10, 100]);
+        assert_eq!(line, "r\t2025-01-30\t200\t10\t100\tann\t\t\tGET\t/widgets");
+        assert_eq!(Record::read(&line), Some(request(200, Some("ann"))));
+        line.clear();
+        write_request(
+            &mut line,
+            "2025-01-30",
+            [Some("a\tb\n"), Some("w"), Some("k")],
+            "GET",
+            "/a\tb",
+            [-1, 0, i64::MAX],
+        );
+        assert_eq!(Record::read(&line), None, "no status is negative, and no field is torn by what is in it: {line:?}");
+        assert_eq!(line.matches('\t').count(), 9);
+        for wrong in ["", "r", "r\t", "r\t2025-01-30\t200", "{}", "null", "nonsense"] {
+            assert_eq!(Record::read(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn today_follows_the_clock() {
+        let today = Today::default();
+        for (second, day) in [(0, "1970-01-01"), (86_399, "1970-01-01"), (86_400, "1970-01-02"), (-1, "1969-12-31")] {
+            let now = Timestamp::from_second(second).expect("a moment");
+            assert_eq!(today.with(now, str::to_owned), day);
         }
     }
 

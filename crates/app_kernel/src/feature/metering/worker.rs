@@ -174,7 +174,7 @@ async fn added_up(part: Part, from: u64) -> Result<(u64, BTreeMap<Cell, Sums>)> 
         let records = part.read(from)?;
         let mut unreadable = records.damaged;
         let known = records.texts.iter().filter_map(|text| {
-            let record = serde_json::from_str::<Record>(text).ok();
+            let record = Record::read(text);
             unreadable += u64::from(record.is_none());
             record
         });

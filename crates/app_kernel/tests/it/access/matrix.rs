@@ -39,7 +39,7 @@ async fn state(db: &Db) -> Vec<i64> {
 /// Promise: R-27, H2, H3, H4, H5, M4
 #[tokio::test]
 async fn everybody_gets_what_the_rules_say_on_every_route() {
-    let service = TestService::start(crate::api_keys::app).await;
+    let service = TestService::start(super::app).await;
     let routes = documented(&service).await;
     let rules: BTreeMap<(&str, &str), Rule> =
         RULES.iter().map(|(method, path, rule)| ((*method, *path), *rule)).collect();

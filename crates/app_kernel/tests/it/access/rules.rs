@@ -1,12 +1,13 @@
 //! What each route answers to everybody who may ask: one line for each, by feature.
 
 /// Who asks, in the order of the columns.
-pub(super) const WHO: [&str; 10] = [
+pub(super) const WHO: [&str; 11] = [
     "owner",
     "admin",
     "member",
     "stranger",
     "removed member",
+    "administrator",
     "anonymous",
     "expired token",
     "key of another workspace",
@@ -23,31 +24,37 @@ pub(super) enum Rule {
     People(u16),
     /// To the owner, whose thing it is. To other people it is not there.
     Mine(u16),
+    /// To administrators of the service.
+    Admins(u16),
+    /// To the owner, whose thing it is, and to administrators of the service.
+    MineAndAdmins(u16),
     /// To the owner, the admin and the member of the workspace. To other people it is not there.
     Members([u16; 3]),
     /// The same; then to the workspace's key without a scope and to the one with all.
     WithKeys([u16; 3], u16, u16),
     /// To each of [`WHO`].
-    Exactly([u16; 10]),
+    Exactly([u16; 11]),
 }
 
 impl Rule {
     /// One status for each of [`WHO`].
-    pub(super) fn expected(self) -> [u16; 10] {
+    pub(super) fn expected(self) -> [u16; 11] {
         match self {
-            Rule::Anybody(status) => [status; 10],
-            Rule::People(ok) => [ok, ok, ok, ok, ok, 401, 401, 403, 403, 403],
-            Rule::Mine(ok) => [ok, 404, 404, 404, 404, 401, 401, 403, 403, 403],
-            Rule::Members([owner, admin, member]) => [owner, admin, member, 404, 404, 401, 401, 403, 403, 403],
+            Rule::Anybody(status) => [status; 11],
+            Rule::People(ok) => [ok, ok, ok, ok, ok, ok, 401, 401, 403, 403, 403],
+            Rule::Mine(ok) => [ok, 404, 404, 404, 404, 404, 401, 401, 403, 403, 403],
+            Rule::Admins(ok) => [403, 403, 403, 403, 403, ok, 401, 401, 403, 403, 403],
+            Rule::MineAndAdmins(ok) => [ok, 404, 404, 404, 404, ok, 401, 401, 403, 403, 403],
+            Rule::Members([owner, admin, member]) => [owner, admin, member, 404, 404, 404, 401, 401, 403, 403, 403],
             Rule::WithKeys([owner, admin, member], without, all) => {
-                [owner, admin, member, 404, 404, 401, 401, 404, without, all]
+                [owner, admin, member, 404, 404, 404, 401, 401, 404, without, all]
             }
             Rule::Exactly(statuses) => statuses,
         }
     }
 }
 
-use Rule::{Anybody, Exactly, Members, Mine, People, WithKeys};
+use Rule::{Admins, Anybody, Exactly, Members, Mine, MineAndAdmins, People, WithKeys};
 
 /// Every route. `stage.rs` says what is sent.
 pub(super) const RULES: &[(&str, &str, Rule)] = &[
@@ -60,7 +67,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("post", "/auth/logout", People(204)),
     ("get", "/auth/me", People(200)),
     // The owner would leave a workspace behind that others share.
-    ("delete", "/auth/me", Exactly([409, 204, 204, 204, 204, 401, 401, 403, 403, 403])),
+    ("delete", "/auth/me", Exactly([409, 204, 204, 204, 204, 204, 401, 401, 403, 403, 403])),
     ("post", "/auth/change-password", People(204)),
     ("get", "/auth/sessions", People(200)),
     ("delete", "/auth/sessions", People(204)),
@@ -75,6 +82,22 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     // Nobody here has one, or has begun to.
     ("delete", "/auth/second-factor", People(400)),
     ("post", "/auth/second-factor/confirm", People(409)),
+    // Sign-in elsewhere. It begins for anybody; what comes back without having begun ends there, and nobody here has linked anything.
+    ("get", "/auth/oauth/{provider}", Anybody(302)),
+    ("delete", "/auth/oauth/{provider}", People(404)),
+    ("get", "/auth/oauth/{provider}/callback", Anybody(400)),
+    ("post", "/auth/oauth/exchange", Anybody(400)),
+    ("post", "/auth/oauth/link", People(200)),
+    ("get", "/auth/oauth/accounts", People(200)),
+    // Jobs, the audit and what was used.
+    ("get", "/jobs", Admins(200)),
+    ("get", "/jobs/{id}", MineAndAdmins(200)),
+    ("delete", "/jobs/{id}", Admins(204)),
+    ("post", "/jobs/{id}/cancel", Admins(200)),
+    // It has neither failed nor been cancelled.
+    ("post", "/jobs/{id}/retry", Admins(409)),
+    ("get", "/audit", Admins(200)),
+    ("get", "/usage", Admins(200)),
     // Workspaces.
     ("get", "/workspaces", People(200)),
     ("post", "/workspaces", People(201)),
@@ -109,8 +132,9 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("get", "/boards/{workspace_id}", Members([200, 200, 200])),
     ("get", "/owners-only", Members([200, 403, 403])),
     ("get", "/where-am-i", Members([200, 200, 200])),
-    ("get", "/maybe", Exactly([200, 200, 200, 404, 404, 200, 401, 403, 403, 403])),
-    ("get", "/any", People(403)),
+    ("get", "/maybe", Exactly([200, 200, 200, 404, 404, 404, 200, 401, 403, 403, 403])),
+    // The workspace that is asked about is none of the administrator's.
+    ("get", "/any", Admins(404)),
     // `Auth`, `RequireScope`, and a door that a service must not have: a key makes no keys there, either.
     ("get", "/who", WithKeys([200, 200, 200], 200, 200)),
     ("get", "/workspaces/{id}/who", WithKeys([200, 200, 200], 200, 200)),

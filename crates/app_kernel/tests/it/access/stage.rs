@@ -1,6 +1,8 @@
 //! A workspace with everybody around it, made anew whenever a request has changed something. Put into the tables as it is, because signing
 //! ten people up for each of a hundred requests would take minutes.
 
+use std::time::Duration;
+
 use app_kernel::base::id::new_id;
 use app_kernel::base::secret::{Secret, token_hash};
 use app_kernel::feature::api_keys::create_api_key;
@@ -12,6 +14,7 @@ use app_kernel::testing::{Client, TestService};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::PROVIDER;
 use crate::auth::{our_header, signed};
 use crate::workspaces::project;
 
@@ -21,6 +24,8 @@ pub(super) struct Stage {
     pub(super) callers: Vec<Client>,
     workspace: String,
     project: String,
+    /// A job for the owner, which is not due.
+    job: String,
     invite: String,
     token: String,
     /// A key of the workspace.
@@ -37,7 +42,7 @@ pub(super) struct Stage {
 }
 
 /// The people of a stage; each owns a workspace of their own.
-const PEOPLE: [&str; 6] = ["owner", "admin", "member", "stranger", "removed", "target"];
+const PEOPLE: [&str; 7] = ["owner", "admin", "member", "stranger", "removed", "target", "administrator"];
 
 impl Stage {
     /// Everything once more, with other ids. Everybody's password is [`PASSWORD`], whose hash is handed in.
@@ -48,7 +53,7 @@ impl Stage {
             email_key: address(name, n),
             name: Some(name.to_owned()),
             password_hash: Some(password_hash.clone()),
-            role: Role::User,
+            role: if name == "administrator" { Role::Admin } else { Role::User },
             is_active: true,
             email_verified_at: None,
             password_changed_at: None,
@@ -58,7 +63,8 @@ impl Stage {
         });
         let mut users = db.save_many(users).await.expect("users");
         let ids: Vec<String> = users.iter().map(|user| user.id.clone()).collect();
-        let [owner, admin, member, stranger, removed, target] = <[String; 6]>::try_from(ids).expect("six");
+        let [owner, admin, member, stranger, removed, target, administrator] =
+            <[String; 7]>::try_from(ids).expect("seven");
         let of = |name: &str, user_id: &str, is_personal| Workspace {
             name: name.to_owned(),
             is_personal,
@@ -68,7 +74,7 @@ impl Stage {
         let personal = users.iter().map(|user| of("Personal", &user.id, true));
         let all = personal.chain([of("Acme", &owner, false), of("Other", &stranger, false)]);
         let workspaces = db.save_many(all.collect::<Vec<_>>()).await.expect("workspaces");
-        let (workspace, other) = (workspaces[6].id.clone(), workspaces[7].id.clone());
+        let (workspace, other) = (workspaces[PEOPLE.len()].id.clone(), workspaces[PEOPLE.len() + 1].id.clone());
         for (user, workspace) in users.iter_mut().zip(&workspaces) {
             user.personal_workspace_id = Some(workspace.id.clone());
         }
@@ -85,7 +91,8 @@ impl Stage {
         db.delete::<Member>(&place.id).await.expect("removed");
         db.save_many(users).await.expect("users");
 
-        let sessions = [&owner, &admin, &member, &stranger, &removed, &owner].map(|user_id| session(user_id, now));
+        let sessions =
+            [&owner, &admin, &member, &stranger, &removed, &administrator, &owner].map(|user_id| session(user_id, now));
         let sessions = db.save_many(sessions).await.expect("sessions");
         let token = app_kernel::base::secret::random_token();
         let invite = Invite {
@@ -99,6 +106,9 @@ impl Stage {
         };
         let invite = db.save(invite).await.expect("an invitation").id;
         let project = db.in_workspace(&workspace).save(project("gear")).await.expect("a project").id;
+        let jobs = service.kernel().jobs().expect("jobs");
+        let later = Duration::from_secs(3600);
+        let job = jobs.enqueue("nap", json!({})).user(&owner).delay(later).await.expect("a job").job_id;
         let own_key = create_api_key(&db, &owner).await.expect("a key").info.id;
         let foreign = create_api_key(&db, &stranger).workspace(&other).scopes(["*"]).await.expect("a key");
         let without = create_api_key(&db, &owner).workspace(&workspace).await.expect("a key");
@@ -106,13 +116,13 @@ impl Stage {
 
         let anonymous = service.anonymous();
         let with = |token: &str| anonymous.clone().with_token(token);
-        let people = sessions.iter().take(5).map(|session| with(&access_token(session, now, 3600)));
+        let people = sessions.iter().take(6).map(|session| with(&access_token(session, now, 3600)));
         let callers = people
-            .chain([anonymous.clone(), with(&access_token(&sessions[5], now, 0))])
+            .chain([anonymous.clone(), with(&access_token(&sessions[6], now, 0))])
             .chain([&foreign.key, &without.key, &all.key].map(|key| with(key)))
             .collect();
-        let (session, key, target_address) = (sessions[5].id.clone(), all.id.clone(), address("target", n));
-        Stage { callers, workspace, project, invite, token, key, own_key, session, target, target_address, n }
+        let (session, key, target_address) = (sessions[6].id.clone(), all.id.clone(), address("target", n));
+        Stage { callers, workspace, project, job, invite, token, key, own_key, session, target, target_address, n }
     }
 
     /// The route with its parameters filled in; its workspace is named by the query where the path names none.
@@ -121,6 +131,7 @@ impl Stage {
         let id = match template {
             "/projects/{id}" => &self.project,
             "/auth/sessions/{id}" => &self.session,
+            _ if template.starts_with("/jobs/") => &self.job,
             _ => &self.workspace,
         };
         let filled = template
@@ -129,6 +140,7 @@ impl Stage {
             .replace("{user_id}", &self.target)
             .replace("{invite_id}", &self.invite)
             .replace("{token}", &self.token)
+            .replace("{provider}", PROVIDER)
             .replace("{key_id}", if names_workspace { &self.key } else { &self.own_key });
         match template {
             "/healthz" | "/readyz" => filled,
@@ -148,10 +160,13 @@ impl Stage {
             ("post", "/auth/change-password") => {
                 json!({ "current_password": PASSWORD, "new_password": "another good password" })
             }
+            ("post", "/auth/oauth/exchange") => json!({ "code": no_token }),
             ("post", "/auth/verify-email") => json!({ "token": no_token }),
             ("post", "/auth/password-reset") => json!({ "token": no_token, "new_password": "another good password" }),
             ("post", "/auth/password-reset/request") => json!({ "email": format!("nobody-{cell}@example.com") }),
-            ("delete", "/auth/me") | ("post", "/auth/second-factor") => json!({ "password": PASSWORD }),
+            ("delete", "/auth/me") | ("post", "/auth/second-factor" | "/auth/oauth/link") => {
+                json!({ "password": PASSWORD })
+            }
             ("delete", "/auth/second-factor") => json!({ "password": PASSWORD, "code": "123456" }),
             ("post", "/auth/second-factor/confirm") => json!({ "code": "123456" }),
             ("patch", "/workspaces/{id}/members/{user_id}") => json!({ "role": "admin" }),
@@ -162,8 +177,8 @@ impl Stage {
     }
 
     /// What nobody may read who is refused.
-    pub(super) fn secrets(&self) -> [&str; 5] {
-        [&self.project, &self.invite, &self.token, &self.key, &self.own_key]
+    pub(super) fn secrets(&self) -> [&str; 6] {
+        [&self.project, &self.job, &self.invite, &self.token, &self.key, &self.own_key]
     }
 }
 
