@@ -65,15 +65,20 @@ fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
     let (ended, left) = app_kernel(&["check"], &[]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
     let wanted = "\n  a service here\n\n  \
-        database    off  DATABASE_URL is not set. Example: sqlite:///./data/app.db\n  \
-        health      on   /healthz, /readyz\n  \
-        auth        off  DATABASE_URL is not set\n  \
-        workspaces  off  DATABASE_URL is not set\n  \
-        jobs        off  DATABASE_URL is not set\n  \
-        mail        on   files in .data/mail; SMTP_URL sends them\n  \
-        redis       off  REDIS_URL is not set; logins and mails are limited by each process for itself\n  \
-        documents   on   /docs, /openapi.json\n  \
-        cors        on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";
+        database      off  DATABASE_URL is not set. Example: sqlite:///./data/app.db\n  \
+        health        on   /healthz, /readyz\n  \
+        auth          off  DATABASE_URL is not set\n  \
+        workspaces    off  DATABASE_URL is not set\n  \
+        api keys      off  DATABASE_URL is not set\n  \
+        oauth/google  off  GOOGLE_CLIENT_ID is not set\n  \
+        oauth/github  off  GITHUB_CLIENT_ID is not set\n  \
+        jobs          off  DATABASE_URL is not set\n  \
+        audit         off  DATABASE_URL is not set\n  \
+        metering      off  DATABASE_URL is not set\n  \
+        mail          on   files in .data/mail; SMTP_URL sends them\n  \
+        redis         off  REDIS_URL is not set; logins and mails are limited by each process for itself\n  \
+        documents     on   /docs, /openapi.json\n  \
+        cors          on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";
     assert_eq!(ended.out, wanted);
     assert_eq!(left, Vec::<String>::new());
 }
@@ -83,8 +88,12 @@ fn a_database_file_that_is_still_to_come_is_not_made() {
     let variables = [("DATABASE_URL", "sqlite:///./data/app.db"), ("JWT_SECRET", "short")];
     let (ended, left) = app_kernel(&["doctor"], &variables);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert!(ended.out.contains("database    on   sqlite:///./data/app.db, made at the first start\n"), "{}", ended.out);
-    assert!(ended.out.contains("auth        on   "), "{}", ended.out);
+    assert!(
+        ended.out.contains("database      on   sqlite:///./data/app.db, made at the first start\n"),
+        "{}",
+        ended.out
+    );
+    assert!(ended.out.contains("auth          on   "), "{}", ended.out);
     assert!(
         ended.err.starts_with("Warning: JWT_SECRET is a development secret or shorter than 32 bytes"),
         "{}",
@@ -102,7 +111,7 @@ fn what_keeps_a_service_from_starting_is_a_line_with_the_cure_and_exit_code_1() 
     let variables = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", SECRET), ("TRUSTED_PROXIES", "10.0.0.0/99")];
     let (ended, _) = app_kernel(&["check"], &variables);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.contains("database    off  it can't be used, see below\n"), "{}", ended.out);
+    assert!(ended.out.contains("database      off  it can't be used, see below\n"), "{}", ended.out);
     assert_eq!(
         ended.err,
         format!(

@@ -144,6 +144,8 @@ impl Stage {
             .replace("{key_id}", if names_workspace { &self.key } else { &self.own_key });
         match template {
             "/healthz" | "/readyz" => filled,
+            // Those of a service's administrators know no workspace, or many.
+            "/jobs" | "/audit" | "/usage" => format!("/api/v1{filled}"),
             _ if names_workspace => format!("/api/v1{filled}"),
             _ => format!("/api/v1{filled}?workspace_id={}", self.workspace),
         }

@@ -118,7 +118,9 @@ async fn versions(db: Db, Path((name, id)): Path<(String, String)>) -> Result<Js
     db.entity_history(name, id).await.map(Json)
 }
 
-fn items(config: ServiceConfig) -> Service {
+fn items(mut config: ServiceConfig) -> Service {
+    // Change records are counted here, so they stay.
+    config.admin_worker_embedded = false;
     Service::new("item_service", config)
         .entity::<Item>()
         .route("/items", post(create))

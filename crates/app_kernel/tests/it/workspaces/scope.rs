@@ -294,7 +294,8 @@ const BOUNDED: [&str; 20] = [
 /// What it refuses.
 const REFUSED: [&str; 2] = ["execute", "query"];
 /// What is about no row.
-const ABOUT_NO_ROW: [&str; 14] = [
+const ABOUT_NO_ROW: [&str; 15] = [
+    "after_commit",
     "backend",
     "backups",
     "bring_up",

@@ -62,9 +62,22 @@ impl Driver {
         &MySql
     }
 
+    /// Where the connection turns out to have ended while it waited, once more on another: a read changes nothing.
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        let mut lease = self.lease(Stage::None).await?;
-        to_the_end(async move { operation.run(&mut lease.session()).await }).await
+        let operation = Arc::new(operation);
+        match self.read_once(Arc::clone(&operation)).await {
+            (Err(_), true) => self.read_once(operation).await.0,
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Answers also whether the connection ended under it.
+    async fn read_once<O: Operation>(&self, operation: Arc<O>) -> (Result<O::Output, DbError>, bool) {
+        let mut lease = match self.lease(Stage::None).await {
+            Ok(lease) => lease,
+            Err(error) => return (Err(error), false),
+        };
+        to_the_end(async move { (operation.run(&mut lease.session()).await, lease.has_ended) }).await
     }
 
     pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
@@ -93,7 +106,8 @@ impl Driver {
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = self.pool.get().await.map_err(error::from_pool)?;
-        Ok(Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits: self.limits })
+        let (is_busy, has_ended, is_last_chance) = (false, false, false);
+        Ok(Lease { connection: Some(connection), stage, is_busy, has_ended, is_last_chance, limits: self.limits })
     }
 }
 
@@ -117,6 +131,8 @@ struct Lease {
     stage: Stage,
     /// An answer is awaited; where it was not, nobody knows what the server is doing.
     is_busy: bool,
+    /// The connection ended under a statement.
+    has_ended: bool,
     /// It was dropped once, and is being rolled back. Where that is cut off too, as when the runtime ends, the connection is closed.
     is_last_chance: bool,
     limits: Limits,
@@ -145,7 +161,8 @@ impl Lease {
         let outcome = match timeout(limit, execute(self.connection(), sql, params, on_row)).await {
             Err(_) => Err(Fault::Silence(limit)),
             Ok(outcome) => {
-                self.is_busy = matches!(&outcome, Err(Fault::MySql(error)) if error::is_end_of_connection(error));
+                self.has_ended = matches!(&outcome, Err(Fault::MySql(error)) if error::is_end_of_connection(error));
+                self.is_busy = self.has_ended;
                 outcome
             }
         };
@@ -272,12 +289,16 @@ impl Drop for Lease {
             _ => return drop(Pooled::take(connection)),
         };
         if self.is_busy {
+            if let Some(pool) = Pooled::pool(&connection) {
+                pool.manager().one_broke();
+            }
             runtime.spawn(timeout(GOODBYE, Pooled::take(connection).wire.disconnect()));
         } else {
             let mut lease = Lease {
                 connection: Some(connection),
                 stage: self.stage,
                 is_busy: false,
+                has_ended: false,
                 is_last_chance: true,
                 limits: self.limits,
             };

@@ -2,7 +2,8 @@
 //! connection comes back through a task, which may wake another thread, and one whose asker left while it was looked at is lost.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleResult};
 use foldhash::fast::RandomState;
@@ -46,18 +47,35 @@ impl Connection {
 }
 
 /// Makes connections to one server.
-pub(super) struct Connections(Opts);
+pub(super) struct Connections {
+    opts: Opts,
+    born: Instant,
+    /// When a connection broke last, in microseconds since `born`. What broke one may have broken all that there were.
+    broke: AtomicU64,
+}
+
+impl Connections {
+    fn micros(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// From now on, those that were used before are asked whether they are still there.
+    pub(super) fn one_broke(&self) {
+        self.broke.store(self.micros(Instant::now()), Ordering::Relaxed);
+    }
+}
 
 impl managed::Manager for Connections {
     type Type = Connection;
     type Error = Error;
 
     async fn create(&self) -> Result<Connection, Error> {
-        Ok(Connection { wire: Conn::new(self.0.clone()).await?, statements: HashMap::default() })
+        Ok(Connection { wire: Conn::new(self.opts.clone()).await?, statements: HashMap::default() })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Error> {
-        if metrics.last_used() > TRUSTED {
+        let used = self.micros(metrics.recycled.unwrap_or(metrics.created));
+        if metrics.last_used() > TRUSTED || used < self.broke.load(Ordering::Relaxed) {
             connection.wire.ping().await?;
         }
         Ok(())
@@ -66,7 +84,7 @@ impl managed::Manager for Connections {
 
 /// An empty pool.
 pub(super) fn new(opts: Opts, options: &Options) -> Pool {
-    pool::new(Connections(opts), options)
+    pool::new(Connections { opts, born: Instant::now(), broke: AtomicU64::new(0) }, options)
 }
 
 /// Says goodbye on all connections: on those in use as they come back, for which it waits so long.
