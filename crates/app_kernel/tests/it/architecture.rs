@@ -89,8 +89,8 @@ const RESERVED: [Reserved; 6] = [
     },
     Reserved {
         is: |path| matches!(path, [.., "env", "var" | "var_os" | "vars" | "vars_os"]),
-        places: &["base/config.rs", "testing/"],
-        rule: "only base/config.rs reads the environment; add the variable to its table `VARIABLES` and a field to `ServiceConfig`",
+        places: &["base/config.rs", "base/config/", "testing/"],
+        rule: "only base/config reads the environment; add the variable to its table `VARIABLES` and a field to `ServiceConfig`",
     },
 ];
 
@@ -496,9 +496,9 @@ mod samples {
                 "base/config.rs",
                 "service/mod.rs",
                 "use std::env;\nfn f() { env::var(\"X\"); }",
-                "only base/config.rs reads",
+                "only base/config reads",
             ),
-            ("testing/databases.rs", "kernel.rs", "use std::env::{self, var};", "only base/config.rs reads"),
+            ("testing/databases.rs", "kernel.rs", "use std::env::{self, var};", "only base/config reads"),
         ];
         for (right, wrong, text, rule) in cases {
             assert_eq!(findings(right, text), Vec::<String>::new(), "{right}");
