@@ -19,7 +19,7 @@ on_every_database!(
     undeclared_entities_are_audited_too
 );
 
-/// Promise: P1, P3, C14
+/// Promise: B5, P1, P3, R1, C14
 async fn a_change_is_told_with_what_it_changed_and_by_whom(database: TestDatabase) {
     let service = TestService::start_on(database, deployments).await;
     let ann = service.sign_up("ann").await;

@@ -20,7 +20,7 @@ on_every_database!(
     a_job_changes_things_in_the_name_of_its_user,
 );
 
-/// Promise: B2, I1, I2, I3
+/// Promise: B2, I1, I2, I3, I6
 async fn a_job_runs_and_its_result_is_kept(database: TestDatabase) {
     let service = start(database).await;
     let typed = jobs(&service).enqueue(mark, word("gear")).await.expect("enqueued");
