@@ -15,7 +15,7 @@
 //! - **At least once.** A job that was enqueued and committed runs to its end at least once, or comes to `failed` with its error, whatever is
 //!   killed meanwhile. A task should be able to run twice.
 //! - A worker claims jobs for the length of a lease, judged by the database's clock, and renews it each third of it. A worker that goes
-//!   silent loses its jobs to others; what it says of them afterwards changes nothing (see [`claims`](super::claims)).
+//!   silent loses its jobs to others; what it says of them afterwards changes nothing (see `engine/claims.rs`).
 //! - A try is counted when it is claimed, so a task that takes its process down comes to its last try too. Panics and time-outs are
 //!   failures. A worker that stops hands back what it can't finish; that costs no try.
 //! - Waits between tries grow, with jitter. A task's error says whether to try again, to give up, or to come back later ([`JobError`]).

@@ -3,7 +3,7 @@
 //! - What is sent is plain text in UTF-8. No text can become a header: an address and a subject are one line, or refused.
 //! - Over SMTP, a server that does not answer is given up after half a minute. Without `SMTP_URL`, mail is files in development and off in
 //!   production; tests have an [`Outbox`].
-//! - A delivery takes its time, and whoever asks must not notice whether somebody was written to: features ask a [queue](MailQueue).
+//! - A delivery takes its time, and whoever asks must not notice whether somebody was written to: features ask a queue.
 
 mod folder;
 mod message;

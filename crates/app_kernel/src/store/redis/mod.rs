@@ -5,7 +5,7 @@
 //!   a request never fail because Redis is away, and pay nothing for it after the first failures; whoever asks needs an answer for that case.
 //! - A connection that did not answer is thrown away: one that hangs would never recover by itself.
 //! - Keys start with the service's name, so that services can share a server.
-//! - What is asked several times in one go, or must not be torn apart, is a [`Script`].
+//! - What is asked several times in one go, or must not be torn apart, is a script.
 
 mod connect;
 mod name;
