@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use app_kernel::feature::api_keys::{ApiKey, create_api_key};
 use app_kernel::feature::auth::User;
 use app_kernel::prelude::*;
 use app_kernel::testing::service::PASSWORD;
@@ -114,12 +115,19 @@ async fn an_account_that_was_laid_as_a_trap_is_cleared_first(database: TestDatab
     browser.exchange_as(Some(&trap.access), &code).await.expect(204);
     let pending = browser.code_of(&provider, &format!("github?link={link}"), &eve).await;
     trapper.post("/auth/second-factor", json!({ "password": PASSWORD })).await.expect(201);
+    let (db, trap_id) = (service.db(), user_called(&service.db(), "ann").await.id.clone());
+    let shared = trapper.post("/workspaces", json!({ "name": "Trap" })).await.expect(201).id();
+    create_api_key(&db, &trap_id).await.expect("a key of their own");
+    create_api_key(&db, &trap_id).workspace(&shared).await.expect("a key of a workspace");
+    let keys = async || db.count::<ApiKey>("[user_id] = ?", [&trap_id]).await.expect("a count");
+    assert_eq!(keys().await, 2);
 
     let ann = sign_in(&service, &provider, "google", &ann_elsewhere()).await;
     let id = me(&service, &ann.access).await.expect(200).json()["id"].clone();
     assert_eq!(id, user_called(&service.db(), "ann").await.id);
 
-    // The session, its refresh token, the password, the mails, the account elsewhere, what was under way, the second factor.
+    // The API keys, the session, its refresh token, the password, the mails, the account elsewhere, what was under way, the second factor.
+    assert_eq!(keys().await, 0);
     me(&service, &trap.access).await.expect_problem(401, "session_ended");
     refresh(&service, &trap.refresh).await.expect_problem(401, "invalid_refresh_token");
     log_in_with(&service, "ann", PASSWORD).await.expect_problem(401, "invalid_credentials");
