@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use app_kernel::feature::api_keys::create_api_key;
 use app_kernel::feature::metering::{By, get_usage, track_usage};
 use app_kernel::prelude::*;
 use app_kernel::testing::{TestDatabase, TestService, on_every_database};
@@ -66,6 +67,11 @@ async fn requests_are_counted_by_endpoint_status_user_and_workspace(database: Te
     assert_eq!(report["total"]["requests"], 4);
     assert_eq!(report["lines"][0]["of"], "GET /hello/{name}");
     root.get("/usage?period=soon").await.expect(422);
+
+    let key = create_api_key(&service.db(), me["id"].as_str().expect("an id")).await.expect("a key");
+    service.anonymous().with_token(&key.key).post("/think/7", json!({})).await.expect(403);
+    usage_with(&service, "requests", 14).await;
+    assert_eq!(by(By::Key).await, [(None, 13), (Some(key.info.id.clone()), 1)]);
 }
 
 /// Promise: Q2, Q3
