@@ -26,18 +26,18 @@ oauth_packages() {
     [ -z "$missing" ] || { complain "not there: $missing; on Debian: apt-get install $missing"; return 1; }
 }
 
-# Installs the servers, unless these very versions are there.
-oauth_servers() {
-    local tools=target/tools/oauth
-    mkdir -p $tools
-    cmp -s scripts/oauth/package-lock.json $tools/installed.json && return 0
-    say "installing the OAuth servers into $tools, once"
-    cp scripts/oauth/package.json scripts/oauth/package-lock.json $tools/ &&
-        (cd $tools && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) &&
-        cp scripts/oauth/package-lock.json $tools/installed.json
+# Installs the npm packages of scripts/NAME into target/tools/NAME, unless these very versions are there.
+npm_packages() {
+    local name=$1 what=$2 tools=target/tools/$1
+    mkdir -p "$tools"
+    cmp -s "scripts/$name/package-lock.json" "$tools/installed.json" && return 0
+    say "installing $what into $tools, once"
+    cp "scripts/$name/package.json" "scripts/$name/package-lock.json" "$tools/" &&
+        (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) &&
+        cp "scripts/$name/package-lock.json" "$tools/installed.json"
 }
 
 oauth() {
-    oauth_packages && oauth_servers &&
+    oauth_packages && npm_packages oauth "the OAuth servers" &&
         TEST_OAUTH_TOOLS=$PWD/target/tools/oauth cargo test --locked -p app_kernel --test it -- oauth::real --test-threads 1
 }

@@ -157,6 +157,7 @@ install_missing() {
         esac
     done
     command -v curl >/dev/null || packages="$packages curl" # the README's session is run with it
+    command -v promtool >/dev/null || packages="$packages prometheus" # looks at metrics and alerts
     case " $* " in *" postgres "*) [ -n "$(first_executable "$(command -v pgbouncer)" /usr/sbin/pgbouncer)" ] || packages="$packages pgbouncer" ;; esac
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" # ./test openapi
     [ -n "$packages" ] && command -v apt-get >/dev/null || return 0

@@ -7,8 +7,16 @@ use tokio::sync::watch;
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::base::kept::Kept;
+use crate::base::metrics::Metrics;
+use crate::base::trace::Tracer;
+use crate::engine::cache::{Cache, HasCache};
+use crate::engine::http_client::{HttpClient, HttpError, HttpPools};
 use crate::engine::jobs::{Catalogue, Jobs};
+use crate::engine::locks::Lock;
 use crate::engine::mail::{MailQueue, Mailer};
+use crate::engine::pulse::{Pulse, Pulses, WorkerReport};
+use crate::engine::scrape::Scrape;
 use crate::engine::spool::Spool;
 use crate::store::db::Db;
 use crate::store::redis::Redis;
@@ -25,9 +33,15 @@ struct Engines {
     /// The service, and where it is administered.
     home: Home,
     redis: Option<Redis>,
+    cache: Cache,
     jobs: Option<Jobs>,
+    pulses: Pulses,
     mailer: Mailer,
     mail_queue: MailQueue,
+    http_pools: HttpPools,
+    kept: Kept,
+    scrape: Scrape,
+    tracer: Tracer,
     draining: watch::Sender<bool>,
 }
 
@@ -55,9 +69,31 @@ impl Kernel {
         mailer: Mailer,
         tasks: Catalogue,
     ) -> Self {
-        let jobs = db.clone().map(|db| Jobs::new(db, clock.clone(), tasks, config.job_retention));
-        let (home, mail_queue, draining) = (Home::default(), MailQueue::new(mailer.clone()), watch::Sender::new(false));
-        Kernel(Arc::new(Engines { config, clock, db, home, redis, jobs, mailer, mail_queue, draining }))
+        let (scrape, tracer) = (Scrape::default(), Tracer::default());
+        let jobs = db
+            .clone()
+            .map(|db| Jobs::new(db, clock.clone(), tasks, config.job_retention, tracer.clone()).of_the_service());
+        let cache = Cache::new(clock.clone(), redis.clone(), config.cache_max_bytes);
+        let mail_queue = MailQueue::new(mailer.clone(), &config, &clock, db.as_ref(), &tracer);
+        let (home, draining) = (Home::default(), watch::Sender::new(false));
+        let (http_pools, kept, pulses) = (HttpPools::new(), Kept::default(), Pulses::new(clock.clone()));
+        Kernel(Arc::new(Engines {
+            config,
+            clock,
+            db,
+            home,
+            redis,
+            cache,
+            jobs,
+            pulses,
+            mailer,
+            mail_queue,
+            http_pools,
+            kept,
+            scrape,
+            tracer,
+            draining,
+        }))
     }
 
     /// The same for a service of this name, with its admin database and the place where usage is noted down.
@@ -107,7 +143,11 @@ impl Kernel {
 
     /// Where usage is noted down.
     pub(crate) fn usage(&self) -> Result<&Arc<Spool>> {
-        let missing = || Error::unavailable("this service counts no usage: it has no database; set DATABASE_URL");
+        let missing = || {
+            let cure =
+                "it has no database, or METERING_ENABLED is false; set DATABASE_URL and leave METERING_ENABLED out";
+            Error::unavailable(format!("this service counts no usage: {cure}"))
+        };
         self.0.home.usage.as_ref().ok_or_else(missing)
     }
 
@@ -115,6 +155,17 @@ impl Kernel {
     #[must_use]
     pub fn redis(&self) -> Option<&Redis> {
         self.0.redis.as_ref()
+    }
+
+    /// The cache: in Redis, where `REDIS_URL` is set, else in this process.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    /// A lock that one holder in all processes has at a time: `kernel.lock("nightly-report").acquire().await?`.
+    pub fn lock(&self, name: impl Into<String>) -> Lock {
+        Lock::new(self.db(), name.into())
     }
 
     /// Enqueues jobs, on behalf of the service itself. In handlers, take [`Jobs`] as an argument: it knows the caller.
@@ -126,6 +177,22 @@ impl Kernel {
         self.0.jobs.as_ref().map(|jobs| jobs.on(&db)).ok_or_else(|| Error::internal("jobs come with the database"))
     }
 
+    /// The workers of this process, in numbers: those that work beside the requests now. Costs no query.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        self.0.pulses.reports()
+    }
+
+    /// The same, for who asks often and holds no kernel.
+    pub(crate) fn pulses(&self) -> &Pulses {
+        &self.0.pulses
+    }
+
+    /// Where a worker of this process tells how it is.
+    pub(crate) fn pulse(&self, worker: &'static str) -> Pulse {
+        self.0.pulses.of(worker)
+    }
+
     /// Sends mail.
     #[must_use]
     pub fn mailer(&self) -> &Mailer {
@@ -135,6 +202,43 @@ impl Kernel {
     /// Sends mail beside the request.
     pub(crate) fn mail_queue(&self) -> &MailQueue {
         &self.0.mail_queue
+    }
+
+    /// A client for another service, such as the one at `https://api.example.com/v2`. Connections are shared by all that ask the same
+    /// origin, and closed when the service stops.
+    ///
+    /// # Errors
+    /// `Invalid` where `base` is no such URL.
+    pub fn http_client(&self, base: &str) -> Result<HttpClient, HttpError> {
+        self.0.http_pools.client(base)
+    }
+
+    /// The connections behind [`Kernel::http_client`], with their numbers.
+    #[must_use]
+    pub fn http_pools(&self) -> &HttpPools {
+        &self.0.http_pools
+    }
+
+    /// What a feature remembers beside the engines: one of each type, made when it is first asked for.
+    pub(crate) fn kept<T: std::any::Any + Default + Send + Sync>(&self) -> Arc<T> {
+        self.0.kept.get()
+    }
+
+    /// The numbers that `/metrics` tells; for those of the service too: `kernel.metrics().counter("orders_total", "Orders taken.", &[])?.inc()`.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.0.scrape.metrics()
+    }
+
+    /// The same, and what is asked for when somebody scrapes.
+    pub(crate) fn scrape(&self) -> &Scrape {
+        &self.0.scrape
+    }
+
+    /// What begins spans, where somebody collects them.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.0.tracer
     }
 
     /// From now on the service finishes what it has and wants nothing new: `/readyz` says so.
@@ -153,5 +257,11 @@ impl Kernel {
         let mut draining = self.0.draining.subscribe();
         // The sender lives as long as this handle.
         drop(draining.wait_for(|draining| *draining).await);
+    }
+}
+
+impl HasCache for Kernel {
+    fn cache(&self) -> &Cache {
+        Kernel::cache(self)
     }
 }

@@ -28,5 +28,6 @@ pub mod store;
 pub mod testing;
 pub mod web;
 
-pub use app_kernel_macros::task;
+pub use app_kernel_macros::{cached, task};
+pub use engine::http_client::http_client;
 pub use store::db::entity::Entity;

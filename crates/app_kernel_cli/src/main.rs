@@ -1,16 +1,21 @@
-//! The `app-kernel` tool: looks at an environment before a service meets it, and carries what services send to the admin database.
+//! The `app-kernel` tool: makes a new service, looks at an environment before a service meets it, and carries what services send to the
+//! admin database.
 #![forbid(unsafe_code)]
 
+mod new;
+
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use app_kernel::base::clock::Clock;
-use app_kernel::base::config::{ServiceConfig, VARIABLES, Variable, wants_no_colour};
+use app_kernel::base::config::{ServiceConfig, Surroundings, VARIABLES, Variable, wants_no_colour};
 use app_kernel::base::error::{Error, Result};
 use app_kernel::service;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
-/// Looks at the environment of services built with app_kernel
+/// Makes services built with app_kernel, and looks at their environment
 #[derive(Debug, Parser)]
 #[command(name = "app-kernel", version, disable_help_subcommand = true)]
 struct Arguments {
@@ -20,25 +25,69 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say what a service would find here: what is on, what is off, what is wrong. Connects to DATABASE_URL, changes nothing
-    #[command(visible_alias = "doctor")]
+    /// Write a new service into a folder of its name: it compiles, passes its tests, and runs
+    New {
+        /// Small letters, digits, `-` and `_`
+        name: String,
+        /// The folder of the crate app_kernel, where it is not to come from crates.io
+        #[arg(long, value_name = "FOLDER")]
+        kernel_path: Option<PathBuf>,
+    },
+    /// Say what is wrong with this environment, and how to put it right. Asks the servers that it names; changes nothing
+    Doctor {
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a service would find here: what is on, what is off, what keeps it from starting. Connects to DATABASE_URL, changes nothing
     Check,
     /// Carry audit and usage of all services from REDIS_URL to ADMIN_DB_URL, until told to end
     AdminWorker,
     /// List every environment variable with its present value; secrets are hidden
     Variables,
+    /// Print what makes a shell complete these commands: source <(app-kernel completions bash)
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.command {
+        Command::New { name, kernel_path } => {
+            let here = std::env::current_dir()
+                .map_err(|cause| Error::invalid(format!("this folder is not there any more: {cause}")))?;
+            say(&new::new(&name, kernel_path.as_deref(), &here)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor { json } => doctor(json),
+        Command::Completions { shell } => completions(shell),
         Command::Check => check(),
         Command::AdminWorker => admin_worker(),
         Command::Variables => {
-            say(&variables(VARIABLES, Variable::shown))?;
+            let surroundings = Surroundings::find()?;
+            say(&variables(VARIABLES, |variable| variable.shown(&surroundings)))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn doctor(json: bool) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("the system gives a program threads");
+    let done = runtime.block_on(service::doctor(None, json));
+    // A name that is being looked up keeps nobody waiting.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn completions(shell: Shell) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "app-kernel", &mut script);
+    say(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn admin_worker() -> Result<ExitCode> {
@@ -109,7 +158,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory as _;
         Arguments::command().debug_assert();
     }
 }

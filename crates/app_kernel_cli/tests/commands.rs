@@ -67,16 +67,23 @@ fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
     let wanted = "\n  a service here\n\n  \
         database      off  DATABASE_URL is not set. Example: sqlite:///./data/app.db\n  \
         health        on   /healthz, /readyz\n  \
+        metrics       on   /metrics: for this machine only; METRICS_TOKEN lets others read\n  \
         auth          off  DATABASE_URL is not set\n  \
         workspaces    off  DATABASE_URL is not set\n  \
         api keys      off  DATABASE_URL is not set\n  \
         oauth/google  off  GOOGLE_CLIENT_ID is not set\n  \
         oauth/github  off  GITHUB_CLIENT_ID is not set\n  \
         jobs          off  DATABASE_URL is not set\n  \
+        webhooks      off  DATABASE_URL is not set\n  \
         audit         off  DATABASE_URL is not set\n  \
         metering      off  DATABASE_URL is not set\n  \
+        idempotency   off  DATABASE_URL is not set\n  \
+        locks         off  DATABASE_URL is not set\n  \
+        flags         off  DATABASE_URL is not set\n  \
         mail          on   files in .data/mail; SMTP_URL sends them\n  \
         redis         off  REDIS_URL is not set; logins and mails are limited by each process for itself\n  \
+        rate limit    off  REDIS_URL is not set; RATE_LIMIT_ENABLED=true limits in each process for itself\n  \
+        traces        off  OTEL_EXPORTER_OTLP_ENDPOINT is not set\n  \
         documents     on   /docs, /openapi.json\n  \
         cors          on   any origin, without credentials; CORS_ORIGINS narrows it\n\n";
     assert_eq!(ended.out, wanted);
@@ -86,7 +93,7 @@ fn an_empty_environment_is_sound_and_the_table_says_what_is_missing() {
 #[test]
 fn a_database_file_that_is_still_to_come_is_not_made() {
     let variables = [("DATABASE_URL", "sqlite:///./data/app.db"), ("JWT_SECRET", "short")];
-    let (ended, left) = app_kernel(&["doctor"], &variables);
+    let (ended, left) = app_kernel(&["check"], &variables);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(
         ended.out.contains("database      on   sqlite:///./data/app.db, made at the first start\n"),
@@ -125,4 +132,46 @@ fn what_keeps_a_service_from_starting_is_a_line_with_the_cure_and_exit_code_1() 
         (ended.code, ended.err.as_str()),
         (Some(1), "Error: PORT is `eighty`; it must be a port from 0 to 65535\n")
     );
+}
+
+#[test]
+fn the_doctor_names_every_bad_value_at_once_and_what_is_almost_right() {
+    let variables =
+        [("PORT", "eighty"), ("DEBUG", "maybe"), ("DATABSE_URL", "postgres://ann:hunter2@h/app"), ("HOME", "/nowhere")];
+    let (ended, left) = app_kernel(&["doctor"], &variables);
+    assert_eq!((ended.code, left.len()), (Some(1), 0), "{}", ended.out);
+    assert_eq!(ended.err, "Error: a service would not work here: 2 checks failed\n");
+    let line = |start: &str| {
+        let mut lines = ended.out.lines().skip_while(|line| !line.starts_with(start));
+        let words = [lines.next(), lines.next()].map(|line| line.unwrap_or_default().trim().to_owned());
+        words.join(" ")
+    };
+    assert_eq!(line("  FAIL  PORT "), "FAIL  PORT              PORT is `eighty` → it must be a port from 0 to 65535");
+    assert_eq!(line("  FAIL  DEBUG "), "FAIL  DEBUG             DEBUG is `maybe` → it must be true or false");
+    assert!(line("  warn  DATABSE_URL ").ends_with("→ did you mean DATABASE_URL?"), "{}", ended.out);
+    assert!(!ended.out.contains("hunter2") && !ended.out.contains("\x1b"), "{}", ended.out);
+}
+
+#[test]
+fn a_shell_learns_the_commands_and_a_mistake_is_answered_with_what_may_be_meant() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (ended, _) = app_kernel(&["completions", shell], &[]);
+        assert_eq!(ended.code, Some(0));
+        assert!(["app-kernel", "doctor", "kernel-path"].iter().all(|word| ended.out.contains(word)), "{}", ended.out);
+    }
+    let (ended, _) = app_kernel(&["docter"], &[]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("a similar subcommand exists: 'doctor'"), "{}", ended.err);
+}
+
+#[test]
+fn what_can_not_be_a_service_is_refused_and_nothing_is_left() {
+    for name in ["match", "My-Shop", "../shop", "app-kernel"] {
+        let (ended, left) = app_kernel(&["new", name], &[]);
+        assert_eq!((ended.code, left), (Some(1), Vec::new()));
+        assert!(ended.err.starts_with(&format!("Error: `{name}` can't be the name of a service: ")), "{}", ended.err);
+    }
+    let (ended, left) = app_kernel(&["new", "shop", "--kernel-path", "../no/such"], &[]);
+    assert_eq!((ended.code, left), (Some(1), Vec::new()));
+    assert!(ended.err.starts_with("Error: --kernel-path ../no/such: there is no such folder; "), "{}", ended.err);
 }

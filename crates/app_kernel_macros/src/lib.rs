@@ -2,6 +2,8 @@
 //! Each entry point hands its tokens to a function over `proc_macro2` that unit tests call too.
 #![forbid(unsafe_code)]
 
+mod cached;
+mod durations;
 mod entity;
 mod task;
 
@@ -53,4 +55,29 @@ pub fn derive_entity(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(arguments.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Keeps what an async function answers, in the service's cache: `#[cached(ttl = 300, key = "projects:{workspace_id}")]`.
+///
+/// ```ignore
+/// #[cached(ttl = 300, key = "projects:{workspace_id}")]
+/// async fn get_projects(kernel: &Kernel, workspace_id: &str) -> Result<Vec<Project>> {
+///     kernel.db()?.in_workspace(workspace_id).find::<Project>("[archived] = ?", [false]).await
+/// }
+///
+/// let projects = get_projects(&kernel, "ws-123").await?;
+/// get_projects_invalidate(&kernel, "ws-123").await?;
+/// ```
+///
+/// The first argument gives the cache: `&Kernel`, `&Cache` or `&JobContext`. Of all who call at once with the same key, one runs the function. Errors
+/// are not kept. Beside the function there is another, with `_invalidate` at its name's end, which takes the arguments that are in the key.
+///
+/// | in the parentheses | |
+/// |---|---|
+/// | `ttl = 300` | how long an answer is kept: seconds, or a text: `"500ms"`, `"30s"`, `"5m"`, `"2h"` |
+/// | `key = "projects:{workspace_id}"` | the key; arguments and their fields stand in braces. Write it so that nothing else has it |
+/// | `ignore(db, limit)` | arguments that make no difference to the answer, and so need not be in the key |
+#[proc_macro_attribute]
+pub fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    cached::expand(arguments.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

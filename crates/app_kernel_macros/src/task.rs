@@ -1,11 +1,13 @@
 //! `#[task]`: from tokens to tokens. All that is wrong is said with its cure.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser as _;
 use syn::spanned::Spanned as _;
 use syn::{Error, FnArg, Ident, ItemFn, LitInt, LitStr, Result, ReturnType, Type};
+
+use super::durations::read_duration;
 
 /// The form that a task has.
 const FORM: &str = "async fn send_email(payload: SendEmail, ctx: JobContext) -> Result<()>";
@@ -172,26 +174,6 @@ fn checked_name(text: &LitStr, what: &str) -> Result<String> {
         text.span(),
         format!("{what} has 1 to {LONGEST_NAME} of the characters A-Z, a-z, 0-9 and _ - . : /"),
     ))
-}
-
-/// `"30s"` in milliseconds.
-fn read_duration(text: &LitStr) -> Result<u64> {
-    let value = text.value();
-    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(split);
-    let factor = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let millis = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor)).filter(|millis| *millis > 0);
-    millis.ok_or_else(|| bad_duration(text.span()))
-}
-
-fn bad_duration(at: Span) -> Error {
-    Error::new(at, "a length of time is a whole number with its unit: \"500ms\", \"30s\", \"5m\" or \"2h\"")
 }
 
 #[cfg(test)]

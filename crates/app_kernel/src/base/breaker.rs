@@ -87,6 +87,30 @@ impl Breaker {
         }
     }
 
+    /// A probe came to nothing, neither good nor bad: whoever comes next may probe.
+    pub fn abandoned(&self, now: Instant) {
+        let mut state = self.state();
+        if let State::Probing = *state {
+            *state = State::Open { until: now };
+        }
+    }
+
+    /// How long nobody asks. While a probe is under way, as long as a pause: that is what follows if it fails.
+    #[must_use]
+    pub fn pause_left(&self, now: Instant) -> Duration {
+        match *self.state() {
+            State::Closed { .. } => Duration::ZERO,
+            State::Open { until } => until.saturating_duration_since(now),
+            State::Probing => self.rule.pause,
+        }
+    }
+
+    /// When it opens, and for how long.
+    #[must_use]
+    pub fn rule(&self) -> BreakerRule {
+        self.rule
+    }
+
     /// Whether nobody asks, but for a probe.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -126,5 +150,20 @@ mod tests {
         assert!(breaker.succeeded());
         assert_eq!((breaker.admit(last), breaker.is_open()), (Admission::Ask, false));
         assert!(!breaker.failed(last), "the count starts anew");
+    }
+
+    /// Promise: R-31
+    #[test]
+    fn a_probe_that_nobody_waited_for_makes_room_for_another() {
+        let (breaker, now) = (Breaker::new(BreakerRule { failures: 1, ..RULE }), Instant::now());
+        assert!(breaker.failed(now));
+        assert_eq!(breaker.pause_left(now), RULE.pause);
+        let later = now + RULE.pause;
+        assert_eq!((breaker.admit(later), breaker.pause_left(later)), (Admission::Probe, RULE.pause));
+        breaker.abandoned(later);
+        assert_eq!([breaker.admit(later), breaker.admit(later)], [Admission::Probe, Admission::Refused]);
+        assert!(breaker.succeeded());
+        breaker.abandoned(later);
+        assert_eq!((breaker.admit(later), breaker.pause_left(later)), (Admission::Ask, Duration::ZERO));
     }
 }

@@ -3,6 +3,8 @@
 
 mod environment;
 mod oauth;
+mod surroundings;
+mod traces;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use super::secret::Secret;
 use self::environment::Environment;
 pub use self::oauth::{OAuthKind, OAuthProvider};
 pub(crate) use self::oauth::{secure_url, variable_of as oauth_variable};
+pub use self::surroundings::{ENV_FILE, Surroundings};
+pub use self::traces::{Sampler, TracesConfig};
 pub use self::variables::{VARIABLES, Variable};
 
 /// The secret that `DEBUG=true` falls back to. Known to everybody, so never in production.
@@ -57,6 +61,10 @@ pub struct ServiceConfig {
     pub production: bool,
     /// `DEBUG`.
     pub debug: bool,
+    /// The names of the variables that `.env` gave.
+    pub from_env_file: Vec<String>,
+    /// Whether development servers are started by Docker, where addresses on this machine lead to none.
+    pub dev_autostart: bool,
     /// The address to listen on.
     pub host: IpAddr,
     /// The port to listen on; 0 takes a free one.
@@ -74,6 +82,12 @@ pub struct ServiceConfig {
     pub admin_db_url: Option<Secret>,
     /// Whether this process carries them there.
     pub admin_worker_embedded: bool,
+    /// Whether changes are recorded for the audit.
+    pub audit_enabled: bool,
+    /// Whether requests are metered.
+    pub metering_enabled: bool,
+    /// After how many days entries of the audit are purged; none are without it.
+    pub audit_keep_days: Option<u32>,
     /// The database's name, or path for SQLite, where `database_url` is not set.
     pub database_name: Option<String>,
     /// `sqlite`, `postgres` or `mysql`, beside `database_name`.
@@ -138,8 +152,12 @@ pub struct ServiceConfig {
     pub worker_concurrency: usize,
     /// After how long without a sign of life a worker's jobs are given to others.
     pub worker_lease: Duration,
+    /// How long a worker that is idle waits at most, before it looks for jobs that nobody has told it of.
+    pub worker_poll: Duration,
     /// How long jobs that succeeded or were cancelled are kept.
     pub job_retention: Duration,
+    /// Whether webhooks may reach this machine and private networks.
+    pub webhook_allow_private: bool,
     /// Redis: what several processes share and may lose.
     pub redis_url: Option<Secret>,
     /// Origins that browsers may call from; `*` is any, without credentials.
@@ -148,12 +166,17 @@ pub struct ServiceConfig {
     pub cors_credentials: bool,
     /// Proxies whose `X-Forwarded-For` is believed: addresses or networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
-    /// Whether requests are limited.
-    pub rate_limit_enabled: bool,
-    /// Requests per window and caller.
+    /// Whether requests are limited. None: where there is a Redis to count in.
+    pub rate_limit_enabled: Option<bool>,
+    /// How many requests a caller may make in a window.
     pub rate_limit_requests: u32,
     /// The window, in seconds.
     pub rate_limit_window: u32,
+
+    /// How much memory the cache of a process may take, in bytes, where there is no Redis or it is away.
+    pub cache_max_bytes: u64,
+    /// Whether writes with an `Idempotency-Key` are done once.
+    pub idempotency_enabled: bool,
 
     /// Open connections; more are answered 503.
     pub max_connections: usize,
@@ -170,6 +193,12 @@ pub struct ServiceConfig {
     pub log_level: String,
     /// How log lines look. None: pretty on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
+    /// `METRICS_TOKEN`: who may read `/metrics`. None: this machine only.
+    pub metrics_token: Option<Secret>,
+    /// `METRICS_PORT`: another port for `/healthz`, `/readyz` and `/metrics`.
+    pub metrics_port: Option<u16>,
+    /// The `OTEL_…` variables: where traces go. None: nowhere.
+    pub traces: Option<TracesConfig>,
 }
 
 impl Default for ServiceConfig {
@@ -177,6 +206,8 @@ impl Default for ServiceConfig {
         ServiceConfig {
             production: false,
             debug: false,
+            from_env_file: Vec::new(),
+            dev_autostart: true,
             host: IpAddr::from([127, 0, 0, 1]),
             port: 8000,
             api_prefix: "/api/v1".to_owned(),
@@ -185,6 +216,9 @@ impl Default for ServiceConfig {
             database_url_previous: None,
             admin_db_url: None,
             admin_worker_embedded: true,
+            audit_enabled: true,
+            metering_enabled: true,
+            audit_keep_days: None,
             database_name: None,
             database_type: "sqlite".to_owned(),
             database_pool_size: None,
@@ -215,14 +249,18 @@ impl Default for ServiceConfig {
             worker_embedded: true,
             worker_concurrency: 20,
             worker_lease: Duration::from_secs(30),
+            worker_poll: Duration::from_secs(2),
             job_retention: Duration::from_secs(72 * 3600),
+            webhook_allow_private: false,
             redis_url: None,
             cors_origins: vec!["*".to_owned()],
             cors_credentials: true,
             trusted_proxies: Vec::new(),
-            rate_limit_enabled: true,
+            rate_limit_enabled: None,
             rate_limit_requests: 100,
             rate_limit_window: 60,
+            cache_max_bytes: 64 << 20,
+            idempotency_enabled: true,
             max_connections: 10_000,
             max_body_bytes: 2 << 20,
             header_timeout: Duration::from_secs(10),
@@ -230,20 +268,29 @@ impl Default for ServiceConfig {
             shutdown_timeout: Duration::from_secs(30),
             log_level: "info".to_owned(),
             log_format: None,
+            metrics_token: None,
+            metrics_port: None,
+            traces: None,
         }
     }
 }
 
 impl ServiceConfig {
-    /// Reads the environment.
+    /// Reads the environment and, unless it says `APP_ENV=production`, what `.env` in the working directory adds.
+    ///
+    /// # Errors
+    /// Where a variable holds what it can't, or `.env` has a bad line; the message names it and the cure.
+    pub fn from_env() -> Result<Self> {
+        Self::from_surroundings(&Surroundings::find()?)
+    }
+
+    /// Reads what a process finds.
     ///
     /// # Errors
     /// Where a variable holds what it can't; the message names it and the cure.
-    pub fn from_env() -> Result<Self> {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self::from_variables(std::env::vars_os().filter_map(text))
+    pub fn from_surroundings(surroundings: &Surroundings) -> Result<Self> {
+        let config = Self::from_variables(surroundings.variables().clone())?;
+        Ok(ServiceConfig { from_env_file: surroundings.from_file().to_vec(), ..config })
     }
 
     /// Reads these variables. An empty value counts as not set.
@@ -267,6 +314,8 @@ impl ServiceConfig {
         let config = ServiceConfig {
             production,
             debug,
+            from_env_file: Vec::new(),
+            dev_autostart: env.flag("DEV_AUTOSTART", true)?,
             host: env.parsed("HOST", default_host, "an IP address such as 127.0.0.1")?,
             port: env.parsed("PORT", default.port, "a port from 0 to 65535")?,
             api_prefix: env.text_even_if_empty("API_PREFIX").unwrap_or(default.api_prefix),
@@ -275,6 +324,9 @@ impl ServiceConfig {
             database_url_previous: env.secret("DATABASE_URL_PREVIOUS"),
             admin_db_url: env.secret("ADMIN_DB_URL"),
             admin_worker_embedded: env.flag("ADMIN_WORKER_EMBEDDED", true)?,
+            audit_enabled: env.flag("AUDIT_ENABLED", true)?,
+            metering_enabled: env.flag("METERING_ENABLED", true)?,
+            audit_keep_days: env.optional("AUDIT_KEEP_DAYS", "a number of days from 1")?,
             database_name: None,
             database_type: default.database_type,
             database_pool_size: env.optional("DATABASE_POOL_SIZE", "a number from 1")?,
@@ -307,9 +359,11 @@ impl ServiceConfig {
             worker_embedded: env.flag("WORKER_EMBEDDED", true)?,
             worker_concurrency: env.parsed("WORKER_CONCURRENCY", default.worker_concurrency, "a number from 1")?,
             worker_lease: env.secs("WORKER_LEASE_SECS", default.worker_lease)?,
+            worker_poll: env.secs("WORKER_POLL_SECS", default.worker_poll)?,
             job_retention: Duration::from_secs(
                 env.parsed("JOB_RETENTION_HOURS", 72_u64, "a number of hours")?.saturating_mul(3600),
             ),
+            webhook_allow_private: env.flag("WEBHOOK_ALLOW_PRIVATE", false)?,
             redis_url: env.secret("REDIS_URL"),
             cors_origins: match env.list("CORS_ORIGINS") {
                 list if list.is_empty() => default.cors_origins,
@@ -317,9 +371,11 @@ impl ServiceConfig {
             },
             cors_credentials: env.flag("CORS_CREDENTIALS", true)?,
             trusted_proxies: env.list("TRUSTED_PROXIES"),
-            rate_limit_enabled: env.flag("RATE_LIMIT_ENABLED", true)?,
-            rate_limit_requests: env.parsed("RATE_LIMIT_REQUESTS", 100, "a number of requests")?,
-            rate_limit_window: env.parsed("RATE_LIMIT_WINDOW", 60, "a number of seconds")?,
+            rate_limit_enabled: env.optional_flag("RATE_LIMIT_ENABLED")?,
+            rate_limit_requests: env.parsed("RATE_LIMIT_REQUESTS", 100, "a number of requests from 1")?,
+            rate_limit_window: env.parsed("RATE_LIMIT_WINDOW", 60, "a number of seconds from 1 to 86400")?,
+            cache_max_bytes: env.parsed("CACHE_MAX_BYTES", default.cache_max_bytes, "a number of bytes from 1")?,
+            idempotency_enabled: env.flag("IDEMPOTENCY_ENABLED", true)?,
             max_connections: env.parsed("MAX_CONNECTIONS", default.max_connections, "a number from 1")?,
             max_body_bytes: env.parsed("MAX_BODY_BYTES", default.max_body_bytes, "a number of bytes")?,
             header_timeout: env.secs("HEADER_TIMEOUT_SECS", default.header_timeout)?,
@@ -327,6 +383,9 @@ impl ServiceConfig {
             shutdown_timeout: env.secs("SHUTDOWN_TIMEOUT_SECS", default.shutdown_timeout)?,
             log_level: env.text("LOG_LEVEL").unwrap_or(default.log_level),
             log_format: env.one_of("LOG_FORMAT", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
+            metrics_token: env.secret("METRICS_TOKEN"),
+            metrics_port: env.optional("METRICS_PORT", "a port from 0 to 65535")?,
+            traces: env.traces()?,
         };
         config.check()?;
         Ok(config)
@@ -448,11 +507,14 @@ impl ServiceConfig {
         }
         for (name, value) in [
             ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
+            ("AUDIT_KEEP_DAYS", self.audit_keep_days.unwrap_or(1) as usize),
             ("BACKUP_KEEP", self.backup_keep),
             ("MAX_CONNECTIONS", self.max_connections),
             ("MAX_BODY_BYTES", self.max_body_bytes),
             ("WORKER_CONCURRENCY", self.worker_concurrency),
             ("WORKER_LEASE_SECS", self.worker_lease.as_millis() as usize),
+            ("CACHE_MAX_BYTES", usize::try_from(self.cache_max_bytes).unwrap_or(usize::MAX)),
+            ("WORKER_POLL_SECS", self.worker_poll.as_millis() as usize),
             ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
             ("RATE_LIMIT_REQUESTS", self.rate_limit_requests as usize),
             ("RATE_LIMIT_WINDOW", self.rate_limit_window as usize),
@@ -460,6 +522,12 @@ impl ServiceConfig {
             if value == 0 {
                 return refuse(format!("{name} is 0; it must be at least 1"));
             }
+        }
+        if self.rate_limit_window > 86_400 {
+            return refuse(format!(
+                "RATE_LIMIT_WINDOW is {}; a window is a day at most: 86400",
+                self.rate_limit_window
+            ));
         }
         if self.jwt_expiry_hours > 24 * 366 {
             return refuse(format!("JWT_EXPIRY_HOURS is {}; a token may live a year at most", self.jwt_expiry_hours));
@@ -549,6 +617,15 @@ mod tests {
         assert_eq!(
             refusal(&[("API_PREFIX", "api")]),
             "API_PREFIX is `api`; it must be empty or a path such as /api/v1"
+        );
+        assert_eq!(
+            refusal(&[("RATE_LIMIT_REQUESTS", "-5")]),
+            "RATE_LIMIT_REQUESTS is `-5`; it must be a number of requests from 1"
+        );
+        assert_eq!(refusal(&[("RATE_LIMIT_WINDOW", "0")]), "RATE_LIMIT_WINDOW is 0; it must be at least 1");
+        assert_eq!(
+            refusal(&[("RATE_LIMIT_WINDOW", "90000")]),
+            "RATE_LIMIT_WINDOW is 90000; a window is a day at most: 86400"
         );
         assert_eq!(
             refusal(&[("BODY_TIMEOUT_SECS", "0")]),

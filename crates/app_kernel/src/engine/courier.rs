@@ -8,6 +8,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::base::clock::Timestamp;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::base::id::new_id;
@@ -99,6 +100,14 @@ pub(crate) enum Destination {
     Database(Db),
     /// A worker that has it.
     Worker(Courier),
+}
+
+impl Message {
+    /// When it was sent, by Redis' clock, which its id begins with.
+    pub(crate) fn sent_at(&self) -> Option<Timestamp> {
+        let (millis, _) = self.id.split_once('-')?;
+        Timestamp::from_millisecond(millis.parse().ok()?).ok()
+    }
 }
 
 /// The sender's side.

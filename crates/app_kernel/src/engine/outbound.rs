@@ -2,6 +2,9 @@
 //!
 //! - Each request has a time by which it must be answered, and whoever reads a whole answer says how long it may be.
 //! - Redirects are not followed: they are answers like any other, so nobody sends us, or our credentials, elsewhere.
+//! - Where a user names the place, the client is a guarded one ([`Guard`]), which dials public addresses only. No proxy of the environment is used.
+
+mod guard;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,10 +15,11 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
+use self::guard::Dialer;
+pub use self::guard::{Guard, NotAdmitted, Refusal};
 use crate::base::error::{OrInternal as _, Result};
 
 /// How long a connection may take to come about.
@@ -23,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client. Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub struct Outbound(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub struct Outbound(Client<HttpsConnector<Dialer>, Full<Bytes>>);
 
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,6 +47,9 @@ pub enum OutboundError {
     /// More than was allowed.
     #[error("its answer is too long")]
     TooLong,
+    /// A place that the client's guard does not admit.
+    #[error(transparent)]
+    NotAdmitted(NotAdmitted),
 }
 
 impl Outbound {
@@ -51,14 +58,20 @@ impl Outbound {
     /// # Errors
     /// Where TLS can't be set up.
     pub fn new() -> Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls()?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
+        Self::dialling_by(Dialer::open())
+    }
+
+    /// A client that reaches only what a guard admits.
+    ///
+    /// # Errors
+    /// Where TLS can't be set up.
+    pub fn guarded(guard: Guard) -> Result<Self> {
+        Self::dialling_by(Dialer::guarded(guard))
+    }
+
+    fn dialling_by(dialer: Dialer) -> Result<Self> {
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().wrap_connector(dialer);
         Ok(Outbound(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
@@ -72,7 +85,10 @@ impl Outbound {
         patience: Duration,
     ) -> Result<Response<Incoming>, OutboundError> {
         let answer = timeout(patience, self.0.request(request)).await.map_err(|_| OutboundError::TooSlow)?;
-        answer.map_err(|cause| OutboundError::Unreachable(chain(&cause)))
+        answer.map_err(|cause| match refusal_in(&cause) {
+            Some(refusal) => OutboundError::NotAdmitted(refusal),
+            None => OutboundError::Unreachable(chain(&cause)),
+        })
     }
 
     /// Sends a request and reads its whole answer, of `most` bytes at most, within `patience` for all of it.
@@ -99,6 +115,11 @@ impl Outbound {
     }
 }
 
+/// The guard's word among the causes of an error.
+fn refusal_in(error: &(dyn std::error::Error + 'static)) -> Option<NotAdmitted> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|cause| cause.downcast_ref().copied())
+}
+
 /// An error and its causes in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -111,7 +132,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The roots of the public web, and ring.
-fn tls() -> Result<rustls::ClientConfig> {
+pub(in crate::engine) fn tls() -> Result<rustls::ClientConfig> {
     use hyper_rustls::ConfigBuilderExt as _;
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -153,6 +174,25 @@ mod tests {
         let answer = fetch(&url, Duration::from_secs(20), 5).await.expect("an answer");
         assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (302, b"there".as_ref()));
         assert_eq!(fetch(&url, Duration::from_secs(20), 4).await.expect_err("it is longer"), "its answer is too long");
+    }
+
+    /// Promise: R-20
+    #[tokio::test]
+    async fn a_guarded_client_dials_what_is_admitted_and_nothing_else() {
+        let url = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let named = url.replace("127.0.0.1", "receiver.test");
+        let here = || async { Ok(vec![std::net::Ipv4Addr::LOCALHOST.into()]) };
+        let ask = async |guard: Guard, url: &str| {
+            let request = Request::get(url).body(Full::default()).expect("a request");
+            let answer = Outbound::guarded(guard).expect("a client").send(request, Duration::from_secs(20)).await;
+            answer.map(|answer| answer.status().as_u16()).map_err(|problem| problem.to_string())
+        };
+        let refused = Err("its address is not a public one".to_owned());
+        for url in [&url, &named] {
+            assert_eq!(ask(Guard::new(|_| true, move |_| here()), url).await, Ok(200), "{url}");
+            assert_eq!(ask(Guard::new(|_| false, move |_| here()), url).await, refused, "{url}");
+            assert_eq!(ask(Guard::public_only(), &url.replace("receiver.test", "localhost")).await, refused, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! What a process notes down beside its requests and others apply later: records in a file that only grows, one file for each process.
+//! What a process notes down beside its requests and others apply later: records in files that only grow. Each process has its own, and in it
+//! each thread writes to one of a few, so that threads seldom wait for each other.
 //!
 //! - A record is with the operating system before [`Spool::append`] returns: killing the process loses nothing. It is not forced to the disk,
 //!   which would cost each request a journey there: a power cut may lose the last seconds.
@@ -12,13 +13,16 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::new_id;
 
 /// From this length on a process begins a new file, so that old ones can go.
 const LONGEST_FILE: u64 = 8 << 20;
-/// What waits in memory at most while nothing can be written, in bytes.
+/// How many files a process writes at a time, at most.
+const MOST_WRITERS: usize = 8;
+/// What waits in memory at most for each file while nothing can be written, in bytes.
 const MOST_WAITING: usize = 1 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: u64 = 512 << 10;
@@ -26,11 +30,19 @@ const SUFFIX: &str = "spool";
 /// What stands where the checksum of a line comes.
 const NO_CHECKSUM: &str = "00000000 ";
 
+thread_local! {
+    /// Which of the writers a thread takes: threads take turns.
+    static TURN: usize = {
+        static TURNS: AtomicUsize = AtomicUsize::new(0);
+        TURNS.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
 /// The records of this process, and those that others left.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
-    writer: Mutex<Writer>,
+    writers: Box<[Mutex<Writer>]>,
     /// Up to where the files of this process are applied, in bytes. Whoever applies holds it.
     pub(crate) applied: tokio::sync::Mutex<HashMap<String, u64>>,
 }
@@ -84,11 +96,18 @@ pub(crate) struct Records {
 impl Spool {
     /// A place for records. Nothing is made before the first one.
     pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
-        Spool { folder: folder.into(), writer: Mutex::default(), applied: tokio::sync::Mutex::default() }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_writers(folder, threads.min(MOST_WRITERS))
     }
 
+    fn with_writers(folder: impl Into<PathBuf>, writers: usize) -> Self {
+        let writers = (0..writers.max(1)).map(|_| Mutex::default()).collect();
+        Spool { folder: folder.into(), writers, applied: tokio::sync::Mutex::default() }
+    }
+
+    /// The writer of this thread.
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.writers[TURN.with(|turn| *turn) % self.writers.len()])
     }
 
     /// Notes a record down. The text has no line break.
@@ -110,27 +129,34 @@ impl Spool {
         writer.line = line;
     }
 
-    /// The files of this process, the oldest first. Writes what waits in memory before, where that is possible now.
+    /// The files of this process; of each writer the oldest first. Writes what waits in memory before, where that is possible now.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        let mut writer = self.writer();
-        writer.catch_up(&self.folder);
-        let finished = writer.finished.iter().map(|open| open.part(&self.folder, false));
-        finished.chain(writer.current.as_ref().map(|open| open.part(&self.folder, true))).collect()
+        self.writers.iter().flat_map(|writer| held(writer).parts(&self.folder)).collect()
+    }
+
+    /// How much of this process is not applied yet, in bytes; it waits for whoever applies.
+    pub(crate) async fn backlog_bytes(&self) -> u64 {
+        let applied = self.applied.lock().await;
+        let left = |part: &Part| part.length.saturating_sub(applied.get(&part.name).copied().unwrap_or_default());
+        self.parts().iter().map(left).sum()
     }
 
     /// Removes a file of this process to which nothing comes any more.
     pub(crate) fn remove_finished(&self, name: &str) -> io::Result<()> {
-        let mut writer = self.writer();
         fs::remove_file(self.folder.join(name))?;
-        writer.finished.retain(|open| open.name != name);
+        for writer in &self.writers {
+            held(writer).finished.retain(|open| open.name != name);
+        }
         Ok(())
     }
 
-    /// Lets the next record begin a new file.
+    /// Lets the next records begin new files.
     pub(crate) fn finish_current(&self) {
-        let mut writer = self.writer();
-        let current = writer.current.take();
-        writer.finished.extend(current);
+        for writer in &self.writers {
+            let mut writer = held(writer);
+            let current = writer.current.take();
+            writer.finished.extend(current);
+        }
     }
 
     /// Files that other processes left behind.
@@ -163,7 +189,17 @@ impl Spool {
     }
 }
 
+fn held(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Writer {
+    fn parts(&mut self, folder: &Path) -> Vec<Part> {
+        self.catch_up(folder);
+        let finished = self.finished.iter().map(|open| open.part(folder, false));
+        finished.chain(self.current.as_ref().map(|open| open.part(folder, true))).collect()
+    }
+
     /// Writes a line, or keeps it until it can be written.
     fn note_down(&mut self, folder: &Path, line: &[u8]) {
         if self.waiting.is_empty() {
@@ -359,6 +395,28 @@ mod tests {
         assert_eq!(found as u64, finished.length / (long.len() as u64 + 10));
         spool.remove_finished(&finished.name).expect("it goes");
         assert_eq!((files(), finished.path.exists()), (vec![true], false));
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn threads_share_a_few_files_and_lose_nothing() {
+        let folder = folder();
+        let spool = Spool::with_writers(folder.path(), 2);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let spool = &spool;
+                scope.spawn(move || (0..500).for_each(|number| spool.append(&format!("{thread}:{number}"))));
+            }
+        });
+        let parts = spool.parts();
+        assert!(parts.len() <= 2 && parts.iter().all(|part| part.is_current));
+        let mut found: Vec<String> = parts.iter().flat_map(|part| all(part).texts).collect();
+        found.sort();
+        let mut wanted: Vec<String> = (0..2000).map(|at| format!("{}:{}", at / 500, at % 500)).collect();
+        wanted.sort();
+        assert_eq!(found, wanted);
+        spool.finish_current();
+        assert!(spool.parts().iter().all(|part| !part.is_current));
     }
 
     /// Promise: R-18

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::facts::{self, Fact};
 use super::features::features;
-use super::{database, lifecycle, log};
+use super::{database, lifecycle, log, traces};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
@@ -40,6 +40,7 @@ pub async fn check(config: &ServiceConfig) -> Report {
     report.problems.extend(config.check().err());
     report.problems.extend(log::filter(&config.log_level).err());
     report.problems.extend(EdgeRules::from_config(config).err());
+    report.facts.extend(lifecycle::env_file_fact(config));
     match database(config).await {
         Ok(fact) => report.facts.push(fact),
         Err(problem) => {
@@ -52,10 +53,13 @@ pub async fn check(config: &ServiceConfig) -> Report {
         Ok(mailer) => report.facts.push(lifecycle::mail_fact(&mailer)),
         Err(problem) => report.problems.push(problem),
     }
+    let has_redis = config.redis_url.is_some();
     match Redis::from_config("check", config) {
         Ok(redis) => report.facts.push(lifecycle::redis_fact(redis.as_ref()).await),
         Err(problem) => report.problems.push(problem),
     }
+    report.facts.push(lifecycle::rate_limit_fact(config, has_redis));
+    report.facts.push(traces::fact(config));
     report.facts.extend(lifecycle::facts_of_the_edge(config));
     report
 }

@@ -29,7 +29,7 @@ pub(super) async fn open(
     open_with(name, config, clock, features, entities, Options::default()).await
 }
 
-async fn open_with(
+pub(super) async fn open_with(
     name: &str,
     config: &ServiceConfig,
     clock: &Clock,
@@ -50,8 +50,8 @@ async fn open_with(
         files: Some(MigrationFiles::from_config(name, config)),
         ..MigrationOptions::default()
     };
-    let schema_strict = config.schema_strict;
-    let options = DbOptions { driver, schema_strict, clock: clock.clone(), backups, remote, migrations };
+    let (schema_strict, unaudited) = (config.schema_strict, !config.audit_enabled);
+    let options = DbOptions { driver, schema_strict, unaudited, clock: clock.clone(), backups, remote, migrations };
     Db::open(&url, &all, options).await.map(Some)
 }
 

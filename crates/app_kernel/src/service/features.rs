@@ -5,12 +5,16 @@ use std::sync::Arc;
 use aide::axum::ApiRouter;
 
 use super::facts::Fact;
+use super::numbers;
 use super::tasks::Task;
 use crate::base::config::{OAuthProvider, ServiceConfig, oauth_variable};
 use crate::base::error::Result;
 use crate::engine;
 use crate::engine::courier::{Courier, Destination};
-use crate::feature::{api_keys, audit, auth, health, jobs, metering, oauth, workspaces};
+use crate::engine::idempotency::{self, Answers};
+use crate::engine::locks;
+use crate::engine::outbound::Guard;
+use crate::feature::{api_keys, audit, auth, flags, health, jobs, metering, metrics, oauth, webhooks, workspaces};
 use crate::kernel::Kernel;
 use crate::store::db::entity::EntityDef;
 use crate::web::identity::Authenticate;
@@ -26,6 +30,8 @@ pub(super) struct Mounted {
     pub(super) authenticate: Option<Arc<dyn Authenticate>>,
     /// Who counts requests.
     pub(super) meter: Option<Arc<dyn Meter>>,
+    /// Who answers writes again.
+    pub(super) answers: Option<Arc<Answers>>,
     /// What runs from when the service serves until it stops.
     pub(super) tasks: Vec<Task>,
 }
@@ -33,7 +39,7 @@ pub(super) struct Mounted {
 impl Default for Mounted {
     fn default() -> Self {
         let (routes, at_root) = (ApiRouter::new(), ApiRouter::new());
-        Mounted { routes, at_root, authenticate: None, meter: None, tasks: Vec::new() }
+        Mounted { routes, at_root, authenticate: None, meter: None, answers: None, tasks: Vec::new() }
     }
 }
 
@@ -51,6 +57,14 @@ impl Mounted {
 #[derive(Default)]
 pub(super) struct Shared {
     auth: Option<Arc<auth::Auth>>,
+    /// Where webhooks may go, in place of what the configuration says.
+    webhook_guard: Option<Guard>,
+}
+
+impl Shared {
+    pub(super) fn new(webhook_guard: Option<Guard>) -> Self {
+        Shared { webhook_guard, ..Shared::default() }
+    }
 }
 
 /// One feature: what it needs, and what it brings.
@@ -76,6 +90,14 @@ impl Feature {
             None => Feature { fact: Fact::on(name, detail), entities: entities(), mount },
         }
     }
+
+    /// Its tables stay also where it is off, unless there is nowhere: what they hold is still wanted.
+    fn keeping(mut self, no_db: Option<&str>, entities: fn() -> Vec<&'static EntityDef>) -> Self {
+        if no_db.is_none() {
+            self.entities = entities();
+        }
+        self
+    }
 }
 
 /// All features, in the order of the table.
@@ -84,6 +106,9 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
     let mut features = vec![
         Feature::unless(None, "health", "/healthz, /readyz".to_owned(), Vec::new, |_, _| {
             Ok(Mounted { at_root: health::routes(), ..Mounted::default() })
+        }),
+        Feature::unless(None, "metrics", about_metrics(config), Vec::new, |_, _| {
+            Ok(Mounted { at_root: metrics::routes(), ..Mounted::default() })
         }),
         Feature::unless(no_people, "auth", about_auth(config), auth::entities, mount_auth),
         Feature::unless(
@@ -105,13 +130,37 @@ pub(super) fn features(config: &ServiceConfig) -> Vec<Feature> {
     features.extend(oauth_features(config));
     features.extend([
         Feature::unless(no_db, "jobs", about_jobs(config), engine::jobs::entities, mount_jobs),
-        Feature::unless(no_db, "audit", about_audit(config), audit::entities, mount_audit),
+        Feature::unless(no_people, "webhooks", about_webhooks(config), webhooks::entities, mount_webhooks),
+        Feature::unless(audit_is_off(config), "audit", about_audit(config), audit::entities, mount_audit)
+            .keeping(no_db, audit::entities),
         Feature::unless(
-            no_db,
+            metering_is_off(config),
             "metering",
             "/usage: every request, by endpoint, user and workspace".to_owned(),
             metering::entities,
             mount_metering,
+        )
+        .keeping(no_db, metering::entities),
+        Feature::unless(
+            no_db.or((!config.idempotency_enabled).then_some("IDEMPOTENCY_ENABLED is false")),
+            "idempotency",
+            "writes with an Idempotency-Key are done once, and answered alike for a day".to_owned(),
+            idempotency::entities,
+            mount_idempotency,
+        ),
+        Feature::unless(
+            no_db,
+            "locks",
+            "kernel.lock(\"name\"): one holder in all processes".to_owned(),
+            locks::entities,
+            mount_locks,
+        ),
+        Feature::unless(
+            no_db,
+            "flags",
+            "/flags: on for some, off for others, in all processes within 2 s".to_owned(),
+            flags::entities,
+            mount_flags,
         ),
     ]);
     features
@@ -128,11 +177,32 @@ fn database_is_off(config: &ServiceConfig) -> Option<&'static str> {
     config.effective_database_url().is_none().then_some("DATABASE_URL is not set")
 }
 
+fn audit_is_off(config: &ServiceConfig) -> Option<&'static str> {
+    database_is_off(config).or((!config.audit_enabled).then_some("AUDIT_ENABLED is false"))
+}
+
+fn metering_is_off(config: &ServiceConfig) -> Option<&'static str> {
+    database_is_off(config).or((!config.metering_enabled).then_some("METERING_ENABLED is false"))
+}
+
 fn auth_is_off(config: &ServiceConfig) -> Option<&'static str> {
     if !config.auth_enabled {
         return Some("AUTH_ENABLED is false");
     }
     database_is_off(config).or(config.jwt_secret.is_none().then_some("JWT_SECRET is not set"))
+}
+
+// --- how it is doing -------------------------------------------------------------------------------------------------------------------
+
+fn about_metrics(config: &ServiceConfig) -> String {
+    let readers = match config.metrics_token {
+        Some(_) => "for whoever sends METRICS_TOKEN",
+        None => "for this machine only; METRICS_TOKEN lets others read",
+    };
+    match config.metrics_port {
+        Some(port) => format!("/metrics, also on port {port}: {readers}"),
+        None => format!("/metrics: {readers}"),
+    }
 }
 
 // --- people --------------------------------------------------------------------------------------------------------------------------
@@ -155,10 +225,15 @@ fn mount_auth(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
     };
     let (auth, worker) = auth::Auth::new(kernel, hooks)?;
     shared.auth = Some(Arc::clone(&auth));
+    let mail = kernel.mail_queue().delivery(auth.writer(), kernel.config(), kernel.pulse("mail"));
     let routes = auth::routes(Arc::clone(&auth));
     let (keys, uses) = api_keys::ApiKeys::new(auth, kernel)?;
     let authenticate = workspaces::finding_workspaces(keys, kernel.db()?);
-    let tasks: Vec<Task> = vec![Box::new(|stop| Box::pin(worker.run(stop))), Box::new(|stop| Box::pin(uses.run(stop)))];
+    let tasks: Vec<Task> = vec![
+        Box::new(|stop| Box::pin(worker.run(stop))),
+        Box::new(|stop| Box::pin(uses.run(stop))),
+        Box::new(|stop| Box::pin(mail.run(stop))),
+    ];
     Ok(Mounted { routes, authenticate: Some(authenticate), tasks, ..Mounted::default() })
 }
 
@@ -219,8 +294,35 @@ fn about_jobs(config: &ServiceConfig) -> String {
 
 /// People look at jobs; who is not signed in sees none.
 fn mount_jobs(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    numbers::of_jobs(kernel)?;
     let is_off = auth_is_off(kernel.config()).is_some();
     Ok(if is_off { Mounted::default() } else { Mounted::routes(jobs::routes()) })
+}
+
+fn about_webhooks(config: &ServiceConfig) -> String {
+    let reach = if config.webhook_allow_private {
+        "private addresses too: WEBHOOK_ALLOW_PRIVATE is true"
+    } else {
+        "public addresses only"
+    };
+    format!("signed, to {reach}; `.webhooks()` adds /workspaces/{{id}}/webhooks")
+}
+
+fn mount_webhooks(kernel: &Kernel, shared: &mut Shared) -> Result<Mounted> {
+    let db = kernel.db()?;
+    webhooks::Webhooks::attach(kernel.config(), &db, shared.webhook_guard.take())?;
+    let worker = webhooks::Worker::new(db);
+    Ok(Mounted { tasks: vec![Box::new(|stop| Box::pin(worker.run(stop)))], ..Mounted::default() })
+}
+
+/// The routes for webhooks, where the service wants them and there are people to make some.
+pub(super) fn webhook_routes(kernel: &Kernel, are_wanted: bool) -> ApiRouter<Kernel> {
+    if are_wanted && auth_is_off(kernel.config()).is_none() { webhooks::routes() } else { ApiRouter::new() }
+}
+
+/// The tasks of the features that are on.
+pub(super) fn tasks(config: &ServiceConfig) -> jobs::JobRegistry {
+    if auth_is_off(config).is_none() { webhooks::tasks() } else { jobs::JobRegistry::new() }
 }
 
 fn about_audit(config: &ServiceConfig) -> String {
@@ -246,8 +348,14 @@ fn mount_audit(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
         mounted.routes = audit::routes();
     }
     if let Some(to) = destination(kernel)? {
-        let relay = audit::Relay::new(kernel.service_name(), kernel.db()?, to);
+        numbers::of_the_audit(kernel)?;
+        let relay = audit::Relay::new(kernel.service_name(), kernel.db()?, to, kernel.pulse("audit"));
         mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
+    }
+    if let Some(days) = kernel.config().audit_keep_days.filter(|_| kernel.config().admin_worker_embedded) {
+        let (app, pulse) = (kernel.service_name(), kernel.pulse("audit_purge"));
+        let keeper = audit::Keeper::new(kernel.admin_db()?, Some(app), days, pulse);
+        mounted.tasks.push(Box::new(|stop| Box::pin(keeper.run(stop))));
     }
     Ok(mounted)
 }
@@ -260,8 +368,32 @@ fn mount_metering(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
         mounted.routes = metering::routes();
     }
     if let Some(to) = destination(kernel)? {
-        let worker = metering::Worker::new(name, Arc::clone(spool), to);
+        numbers::of_the_usage(kernel)?;
+        let tells = (kernel.pulse("usage"), kernel.clock().clone());
+        let worker = metering::Worker::new(name, Arc::clone(spool), to, tells);
         mounted.tasks.push(Box::new(|stop| Box::pin(worker.run(stop))));
     }
     Ok(mounted)
+}
+
+fn mount_idempotency(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let secrets = kernel.config().signing_secrets();
+    let answers = Arc::new(Answers::new(kernel.db()?, kernel.clock().clone(), &secrets));
+    let swept = Arc::clone(&answers);
+    let sweep: Task = Box::new(|stop| Box::pin(async move { swept.keep_tidy(stop).await }));
+    Ok(Mounted { answers: Some(answers), tasks: vec![sweep], ..Mounted::default() })
+}
+
+fn mount_locks(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let db = kernel.db()?;
+    let sweep: Task = Box::new(|stop| Box::pin(locks::keep_tidy(db, stop)));
+    Ok(Mounted { tasks: vec![sweep], ..Mounted::default() })
+}
+
+// --- what is on for whom -------------------------------------------------------------------------------------------------------------
+
+/// People look at flags; code asks for them without any.
+fn mount_flags(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
+    let is_off = auth_is_off(kernel.config()).is_some();
+    Ok(if is_off { Mounted::default() } else { Mounted::routes(flags::routes()) })
 }

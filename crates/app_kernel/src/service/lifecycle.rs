@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::facts::Fact;
-use super::features::{Mounted, Shared, features, key_routes};
+use super::features::{self, Mounted, Shared, features, key_routes, webhook_routes};
 use super::tasks::{Task, Tasks};
 use super::worker::{self, Handlers, WorkerShare};
-use super::{Service, database, schedule};
-use crate::base::config::ServiceConfig;
+use super::{Service, database, numbers, report, schedule, side_door, traces};
+use crate::base::config::{ENV_FILE, ServiceConfig};
 use crate::base::error::{Error, Result};
 use crate::engine::mail::Mailer;
 use crate::engine::spool::Spool;
@@ -24,7 +24,8 @@ use crate::kernel::Kernel;
 use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
 use crate::web::openapi::{self, Document};
-use crate::web::server::{self, Limits};
+use crate::web::rate_limit::{self, RequestLimits};
+use crate::web::server::{self, Limits, Turnstile};
 
 /// How long `/readyz` says 503 before the doors close, so that a load balancer can turn away first.
 const DRAIN_NOTICE: Duration = Duration::from_millis(500);
@@ -39,6 +40,9 @@ pub struct Started {
     edge: Edge,
     document: Document,
     facts: Vec<Fact>,
+    /// What carries onward what requests and jobs leave, in whichever process.
+    carriers: Vec<Task>,
+    /// What runs besides where requests are served.
     tasks: Vec<Task>,
     handlers: Handlers,
     name: String,
@@ -66,10 +70,13 @@ pub(super) async fn start(service: Service) -> Result<Started> {
         redis,
         entities,
         api_key_scopes,
+        webhook_routes: wants_webhook_routes,
+        webhook_guard,
         mut tasks,
         routes: add_routes,
     } = service;
     config.check()?;
+    tasks.absorb(features::tasks(&config));
     let catalogue = tasks.catalogue()?;
     // What the configuration alone can get wrong comes first: a start that fails for it has changed nothing.
     let rules = Arc::new(EdgeRules::from_config(&config)?);
@@ -77,41 +84,58 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     let redis = redis.map_or_else(|| Redis::from_config(&name, &config), |redis| Ok(Some(redis)))?;
     let offered = api_key_scopes.map(Offered::new).transpose()?;
     let features = features(&config);
-    let mut facts = vec![database::fact(&config)?];
+    let mut facts = Vec::from_iter(env_file_fact(&config));
+    facts.push(database::fact(&config)?);
     let db = database::open(&name, &config, &clock, &features, &entities).await?;
     if let Some(db) = &db {
         facts.push(database::bring_up(db, &config, &clock).await?);
     }
     let admin_db = database::open_admin(&config, &clock).await?;
-    let usage = db.is_some().then(|| Spool::new(metering::spool_folder(&config, &name)));
+    let usage = (db.is_some() && config.metering_enabled).then(|| Spool::new(metering::spool_folder(&config, &name)));
     let kernel = Kernel::with_engines(config, clock, db, redis, mailer, catalogue).of_service(&name, admin_db, usage);
+    numbers::of_the_kernel(&kernel, &version);
+    traces::start(&kernel, &version)?;
     let handlers = tasks.handlers(&kernel);
     let add_all = || add_routes.into_iter().fold(ApiRouter::new(), |api, add| add(api, &kernel));
     let mut routes = openapi::without_conflicts(add_all)?;
-    let (mut at_root, mut authenticate, mut meter) = (ApiRouter::new(), None, None);
-    let (mut background, mut shared) = (Vec::<Task>::new(), Shared::default());
+    let (mut at_root, mut authenticate, mut meter, mut answers) = (ApiRouter::new(), None, None, None);
+    let (mut background, mut shared) = (Vec::<Task>::new(), Shared::new(webhook_guard));
     for feature in features {
-        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, meter: counts, tasks: work } =
-            (feature.mount)(&kernel, &mut shared)?;
+        let mounted = (feature.mount)(&kernel, &mut shared)?;
+        let Mounted { routes: theirs, at_root: rooted, authenticate: finds_out, meter: counts, .. } = mounted;
         meter = meter.or(counts);
+        answers = answers.or(mounted.answers);
         routes = openapi::without_conflicts(|| theirs.merge(routes))?;
         at_root = at_root.merge(rooted);
         authenticate = authenticate.or(finds_out);
-        background.extend(work);
+        background.extend(mounted.tasks);
         facts.push(feature.fact);
     }
     routes = openapi::without_conflicts(|| key_routes(&kernel, offered).merge(routes))?;
+    routes = openapi::without_conflicts(|| webhook_routes(&kernel, wants_webhook_routes).merge(routes))?;
     facts.push(mail_fact(kernel.mailer()));
     facts.push(redis_fact(kernel.redis()).await);
-    let mail_queue = kernel.mail_queue().clone();
-    background.push(Box::new(|stop| Box::pin(mail_queue.deliver(stop))));
+    facts.push(rate_limit_fact(kernel.config(), kernel.redis().is_some()));
+    let carriers = std::mem::take(&mut background);
     background.extend(schedule::task(&kernel)?);
     background.extend(worker::embedded(&kernel, &handlers)?);
     background.extend(worker::messenger(&kernel, &handlers));
     let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
+    facts.push(traces::fact(kernel.config()));
     facts.extend(facts_of_the_edge(kernel.config()));
-    let edge = Edge::new(router.clone(), rules, authenticate).metered(meter);
-    Ok(Started { kernel, router, edge, document, facts, tasks: background, handlers, name })
+    let limits = RequestLimits::new(kernel.config(), kernel.clock(), kernel.redis()).told_by(kernel.metrics());
+    let edge = Edge::told_by(kernel.metrics(), router.clone(), rules, authenticate)
+        .metered(meter)
+        .traced(kernel.tracer().clone())
+        .limited(limits)
+        .answering_again(answers);
+    Ok(Started { kernel, router, edge, document, facts, carriers, tasks: background, handlers, name })
+}
+
+/// That variables came from `.env`, by their names: whoever wonders where a value is from finds it here.
+pub(super) fn env_file_fact(config: &ServiceConfig) -> Option<Fact> {
+    let names = &config.from_env_file;
+    (!names.is_empty()).then(|| Fact::on(ENV_FILE, format!("gives {}", names.join(", "))))
 }
 
 pub(super) fn mail_fact(mailer: &Mailer) -> Fact {
@@ -128,6 +152,11 @@ pub(super) async fn redis_fact(redis: Option<&Redis>) -> Fact {
         Ok(()) => Fact::on("redis", format!("{place}, keys start with {}", redis.prefix())),
         Err(_) => Fact::off("redis", format!("{place} of REDIS_URL does not answer; served without it until it does")),
     }
+}
+
+pub(super) fn rate_limit_fact(config: &ServiceConfig, has_redis: bool) -> Fact {
+    let (is_on, detail) = rate_limit::describe(config, has_redis);
+    if is_on { Fact::on("rate limit", detail) } else { Fact::off("rate limit", detail) }
 }
 
 pub(super) fn facts_of_the_edge(config: &ServiceConfig) -> Vec<Fact> {
@@ -154,6 +183,11 @@ pub(super) fn warnings(config: &ServiceConfig) -> Vec<String> {
             "ADMIN_WORKER_EMBEDDED is false and REDIS_URL is not set, so audit and usage stay where they are until one of them changes".to_owned(),
         );
     }
+    if config.production && config.webhook_allow_private {
+        warnings.push(
+            "WEBHOOK_ALLOW_PRIVATE is true in production: whoever may make a webhook can send requests to this machine and its private networks".to_owned(),
+        );
+    }
     if config.jwt_secret.is_none() && config.auth_enabled && config.effective_database_url().is_some() {
         warnings.push("JWT_SECRET is not set, so the auth routes are not mounted".to_owned());
     }
@@ -175,7 +209,7 @@ impl Started {
 
     /// The routes alone, without what happens at the edge.
     pub(super) fn into_router(self) -> Router {
-        let tasks = Tasks::start(self.tasks);
+        let tasks = Tasks::start(self.carriers.into_iter().chain(self.tasks).collect());
         tokio::spawn(async move {
             // Nobody tells when it is over, so it lasts as long as the runtime.
             let _tasks = tasks;
@@ -197,27 +231,36 @@ impl Started {
         if worker.tasks() == 0 {
             return Err(Error::invalid("this service has no tasks to run; add them: .task(send_email)"));
         }
+        let told_to_stop = told_to_stop();
         tracing::info!(tasks = worker.tasks(), "running jobs");
         let told = async {
-            let reason = told_to_stop().await;
+            let reason = told_to_stop.await;
             tracing::info!("{reason}: finishing the jobs that are under way");
         };
         let patience = self.kernel.config().shutdown_timeout;
         let kernel = self.kernel.clone();
         let (stop, stopped) = watch::channel(false);
-        let mut work = tokio::spawn(worker.run(until(stopped)));
-        let _messenger = Tasks::start(worker::messenger(&self.kernel, &self.handlers).into_iter().collect());
+        let side_door = side_door::open(&self.kernel).await?;
+        let mut work = tokio::spawn(worker.run(stopped));
+        let mut beside = self.carriers;
+        let reports = kernel.clone();
+        beside.push(Box::new(move |stop| Box::pin(report::each_minute(move || reports.workers(), stop))));
+        beside.extend(worker::messenger(&self.kernel, &self.handlers));
+        beside.extend(side_door);
+        let beside = Tasks::start(beside);
         tokio::select! {
             () = told => {}
             ended = &mut work => return ended.map_err(|cause| Error::internal("the worker ended badly").cause(cause)),
         }
+        kernel.drain();
+        let began = Instant::now();
         stop.send_replace(true);
         if tokio::time::timeout(patience, work).await.is_err() {
             tracing::warn!("jobs did not end in SHUTDOWN_TIMEOUT_SECS and are given up; their leases will end");
         }
-        if let Ok(db) = kernel.db() {
-            db.close().await;
-        }
+        // Those came last: the jobs may have left them something to do.
+        beside.stop(patience.saturating_sub(began.elapsed()).max(LEAST_PATIENCE)).await;
+        close(&kernel).await;
         Ok(())
     }
 
@@ -227,7 +270,7 @@ impl Started {
     /// Where the address can't be had; names it.
     pub async fn serve(self) -> Result<Running> {
         let listener = self.bind().await?;
-        self.serve_on(listener)
+        self.serve_on(listener).await
     }
 
     /// Takes the configured address, without serving yet.
@@ -237,7 +280,8 @@ impl Started {
     }
 
     /// Serves whom the listener lets in.
-    pub(super) fn serve_on(self, listener: TcpListener) -> Result<Running> {
+    pub(super) async fn serve_on(mut self, listener: TcpListener) -> Result<Running> {
+        self.tasks.extend(side_door::open(&self.kernel).await?);
         let config = self.kernel.config();
         let address =
             listener.local_addr().map_err(|cause| Error::internal("the listener has no address").cause(cause))?;
@@ -245,25 +289,32 @@ impl Started {
             tracing::warn!("{warning}");
         }
         let (stop, mut stopped) = watch::channel(false);
-        let limits = Limits::from(config);
+        let (limits, turnstile) = (Limits::from(config), Turnstile::told_by(self.kernel.metrics()));
         let kernel = self.kernel.clone();
         let served = tokio::spawn(async move {
             let shutdown = async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
-            let drained = server::serve(listener, self.edge, limits, shutdown).await;
+            let drained = server::serve(listener, self.edge, limits, turnstile, shutdown).await;
             tracing::info!(clean = drained.is_clean, cut = drained.cut, "all connections are closed");
         });
-        Ok(Running { kernel, address, stop, served, tasks: Tasks::start(self.tasks), handlers: self.handlers })
+        let tasks = Tasks::start(self.carriers.into_iter().chain(self.tasks).collect());
+        Ok(Running { kernel, address, stop, served, tasks, handlers: self.handlers })
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // A sender that is gone has stopped too.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
+async fn close(kernel: &Kernel) {
+    kernel.http_pools().close();
+    if let (Ok(db), Ok(admin_db)) = (kernel.db(), kernel.admin_db()) {
+        db.close().await;
+        if !admin_db.is_same_as(&db) {
+            admin_db.close().await;
+        }
+    }
+    traces::close(kernel).await;
 }
 
-fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
+pub(super) fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Error {
     use std::io::ErrorKind;
     let (variable, because, cure) = match cause.kind() {
         ErrorKind::AddrInUse => {
@@ -310,17 +361,12 @@ impl Running {
         // Those came last: the requests may have left them something to do.
         let patience = self.kernel.config().shutdown_timeout.saturating_sub(began.elapsed()).max(LEAST_PATIENCE);
         self.tasks.stop(patience).await;
-        if let (Ok(db), Ok(admin_db)) = (self.kernel.db(), self.kernel.admin_db()) {
-            db.close().await;
-            if !admin_db.is_same_as(&db) {
-                admin_db.close().await;
-            }
-        }
+        close(&self.kernel).await;
     }
 
-    /// Serves until the process is told to end (SIGTERM, or Ctrl-C), then stops gracefully.
-    pub(super) async fn until_told_to_stop(self) {
-        let reason = told_to_stop().await;
+    /// Serves until the process is told to end, then stops gracefully.
+    pub(super) async fn until_told_to_stop(self, told_to_stop: impl Future<Output = &'static str>) {
+        let reason = told_to_stop.await;
         tracing::info!("{reason}: finishing what is under way");
         self.kernel.drain();
         if self.kernel.config().production {
@@ -330,13 +376,17 @@ impl Running {
     }
 }
 
+/// Listens for the signals from now on, not only once it is waited for: what says afterwards that it is there may be stopped at once.
 #[cfg(unix)]
-pub(super) async fn told_to_stop() -> &'static str {
+pub(super) fn told_to_stop() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate()).expect("the process can listen for signals");
-    tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "Ctrl-C",
+    let listen = |kind| signal(kind).expect("the process can listen for signals");
+    let (mut term, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = interrupt.recv() => "Ctrl-C",
+        }
     }
 }
 

@@ -3,15 +3,21 @@
 mod admin_worker;
 mod check;
 mod database;
+mod dev_servers;
+mod doctor;
 mod facts;
 mod features;
 mod lifecycle;
 pub mod log;
 mod notes;
+mod numbers;
 mod progress;
+mod report;
 mod roles;
 mod schedule;
+mod side_door;
 mod tasks;
+mod traces;
 mod worker;
 
 use aide::axum::ApiRouter;
@@ -22,6 +28,7 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
 use crate::engine::mail::Mailer;
+use crate::engine::outbound::Guard;
 use crate::feature::jobs::{JobRegistry, QueueLimits, RunTask};
 use crate::kernel::Kernel;
 use crate::store::db::entity::{Entity, EntityDef};
@@ -29,6 +36,7 @@ use crate::store::redis::Redis;
 
 pub use admin_worker::{run_admin_worker, serve_admin_worker};
 pub use check::{Report, check};
+pub use doctor::{Finding, Verdict, doctor};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};
 pub use worker::WorkerShare;
@@ -57,6 +65,10 @@ pub struct Service {
     entities: Vec<&'static EntityDef>,
     /// The scopes that people may give to API keys; none where there are no routes for keys.
     api_key_scopes: Option<Vec<String>>,
+    /// Whether there are routes for webhooks.
+    webhook_routes: bool,
+    /// Where webhooks may go; as the configuration says where not said.
+    webhook_guard: Option<Guard>,
     tasks: JobRegistry,
     routes: Vec<AddRoutes>,
 }
@@ -76,6 +88,8 @@ impl Service {
             redis: None,
             entities: Vec::new(),
             api_key_scopes: None,
+            webhook_routes: false,
+            webhook_guard: None,
             tasks: JobRegistry::new(),
             routes: Vec::new(),
         }
@@ -195,6 +209,23 @@ impl Service {
     /// Keys are known without it, too: [`create_api_key`](crate::feature::api_keys::create_api_key) makes them in code.
     pub fn api_keys<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.api_key_scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Adds the routes by which owners and admins of a workspace make, list, change, try and delete its webhooks, and see what was sent to
+    /// them: `/workspaces/{id}/webhooks`.
+    ///
+    /// Webhooks are there without it, too: [`create_webhook`](crate::feature::webhooks::create_webhook) makes them in code, and
+    /// [`trigger_webhook_event`](crate::feature::webhooks::trigger_webhook_event) tells them of events.
+    pub fn webhooks(mut self) -> Self {
+        self.webhook_routes = true;
+        self
+    }
+
+    /// Where webhooks may go, and who tells the addresses of names, in place of what `WEBHOOK_ALLOW_PRIVATE` says: for tests.
+    #[cfg(feature = "testing")]
+    pub fn webhook_guard(mut self, guard: Guard) -> Self {
+        self.webhook_guard = Some(guard);
         self
     }
 

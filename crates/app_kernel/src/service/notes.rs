@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, registry};
 use super::progress;
 
 /// What is told, as `LOG_LEVEL` would say it.
-const TOLD: &str = "warn,app_kernel::store::db::start=info,app_kernel::moves=off";
+const TOLD: &str = "warn,app_kernel::store::db::start=info,app_kernel::moves=off,app_kernel::dev_servers=info";
 
 /// From now on the kernel's notes go to stderr, unless this process has a log already.
 pub(super) fn to_stderr() {

@@ -24,6 +24,13 @@ pub(super) fn on_a_terminal() -> Progress {
     })
 }
 
+/// Says something there, until the next word or [`clear`].
+pub(super) fn word(text: &str) {
+    if std::io::stderr().is_terminal() {
+        write(&format!("\r\x1b[K{text}"));
+    }
+}
+
 /// Makes the line empty again.
 pub(super) fn clear() {
     if std::io::stderr().is_terminal() {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::tasks::Task;
 use crate::base::error::Result;
 use crate::engine::jobs::{Handler, Worker, WorkerOptions};
@@ -34,18 +36,19 @@ pub(super) fn worker(kernel: &Kernel, handlers: &Handlers, share: WorkerShare) -
         drain: config.shutdown_timeout.saturating_sub(TO_HAND_BACK).max(config.shutdown_timeout / 2),
         tasks: share.tasks,
         queues: share.queues,
+        poll: config.worker_poll,
     };
-    Worker::new(&kernel.jobs()?, handlers, options)
+    Worker::new(&kernel.jobs()?, handlers, options, kernel.pulse("jobs"))
 }
 
 /// What carries word of new jobs between processes, whether or not this one runs any.
 pub(super) fn messenger(kernel: &Kernel, handlers: &Handlers) -> Option<Task> {
-    let jobs = kernel.jobs().ok().filter(|_| !handlers.is_empty())?;
+    let (jobs, redis) = (kernel.jobs().ok().filter(|_| !handlers.is_empty())?, kernel.redis().cloned());
     Some(Box::new(move |mut stop| {
         Box::pin(async move {
             tokio::select! {
                 _told = stop.wait_for(|stopped| *stopped) => {}
-                () = jobs.keep_in_touch() => {}
+                () = jobs.keep_in_touch(redis) => {}
             }
         })
     }))
@@ -59,13 +62,15 @@ pub(super) fn embedded(kernel: &Kernel, handlers: &Handlers) -> Result<Option<Ta
     let (worker, kernel) = (worker(kernel, handlers, WorkerShare::default())?, kernel.clone());
     Ok(Some(Box::new(move |mut stop| {
         Box::pin(async move {
-            let told = async {
+            let (tell, told) = watch::channel(false);
+            let listen = async {
                 tokio::select! {
                     () = kernel.drained() => {}
                     _told = stop.wait_for(|stopped| *stopped) => {}
                 }
+                tell.send_replace(true);
             };
-            worker.run(told).await;
+            tokio::join!(worker.run(told), listen);
         })
     })))
 }

@@ -8,6 +8,7 @@ use super::client::Client;
 use super::databases::TestDatabase;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::config::{LogFormat, ServiceConfig};
+use crate::base::error::Result;
 use crate::base::secret::Secret;
 use crate::engine::mail::{Mail, Mailer, Outbox};
 use crate::kernel::Kernel;
@@ -59,18 +60,23 @@ impl TestService {
     /// Where it does not start.
     pub async fn start_on(database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
         let now = Timestamp::from_microsecond(Clock::system().now().as_microsecond()).unwrap_or_default();
-        Self::start_at(Clock::manual(now), database, build).await
+        Self::start_at(Clock::manual(now), database, Outbox::default(), build).await
     }
 
-    /// Another process of the same service: on its database, by its clock, with nothing of its memory.
+    /// Another process of the same service: on its database, by its clock, with nothing of its memory. What either sends comes to one outbox.
     ///
     /// # Panics
     /// Where it does not start.
     pub async fn beside(&self, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
-        Self::start_at(self.clock.clone(), self.database.clone(), build).await
+        Self::start_at(self.clock.clone(), self.database.clone(), self.outbox.clone(), build).await
     }
 
-    async fn start_at(clock: Clock, database: TestDatabase, build: impl FnOnce(ServiceConfig) -> Service) -> Self {
+    async fn start_at(
+        clock: Clock,
+        database: TestDatabase,
+        outbox: Outbox,
+        build: impl FnOnce(ServiceConfig) -> Service,
+    ) -> Self {
         let config = ServiceConfig {
             port: 0,
             database_url: Some(database.url().clone()),
@@ -79,12 +85,13 @@ impl TestService {
             allow_self_signup: true,
             backup_enabled: false,
             worker_embedded: false,
+            // Also with a Redis: a test makes as many requests as it needs.
+            rate_limit_enabled: Some(false),
             public_url: Some(PUBLIC_URL.to_owned()),
             shutdown_timeout: Duration::from_secs(5),
             log_format: Some(LogFormat::Json),
             ..ServiceConfig::default()
         };
-        let outbox = Outbox::default();
         let service = build(config).clock(clock.clone()).mailer_unless_set(Mailer::into_outbox(&outbox));
         // Boxed: a start is the deepest future there is, and the compiler looks into all that a test awaits.
         let running: BoxFuture<'_, Running> = Box::pin(async {
@@ -139,7 +146,9 @@ impl TestService {
     /// Where the database does not answer.
     pub async fn run_jobs(&self) -> usize {
         let worker = self.running().worker().unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"));
-        worker.run_to_idle().await.unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"))
+        // Boxed, as the start is.
+        let run: BoxFuture<'_, Result<usize>> = Box::pin(worker.run_to_idle());
+        run.await.unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"))
     }
 
     /// What this service has enqueued and nobody has run since: the end of the test would name it.

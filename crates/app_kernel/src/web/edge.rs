@@ -1,8 +1,9 @@
-//! What happens to every request, around the router, in one service: where it comes from, its id, who asks, limits, panics, and on the way
+//! What happens to every request, around the router, in one service: where it comes from, its id, who asks, how often, limits, panics, and on the way
 //! back the headers, the compression and the line in the log. Whatever the router does, an answer leaves with all of them.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -19,6 +20,7 @@ use futures_util::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tower::Service;
 
+use super::idempotency::{self, Keyed};
 use super::identity::Authenticate;
 use super::meter::Meter;
 use super::middleware::cors::{self, Cors, Grant};
@@ -26,13 +28,21 @@ use super::middleware::exchange::{Exchange, ExchangeSlot};
 use super::middleware::limits::{BodyLimits, LimitedBody};
 use super::middleware::request_log::{NoteRoute, RequestLine};
 use super::middleware::security_headers::SecurityHeaders;
+use super::middleware::tracing_span;
 use super::middleware::{catch_panic, client_address::TrustedProxies, compression, limits, request_id};
+use super::rate_limit::{Admission, RequestLimits};
 use super::reply::{complete, problem};
+use super::traffic::Traffic;
 use crate::base::caller::Caller;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
+use crate::base::metrics::Metrics;
+use crate::base::trace::{self, Span, Tracer};
+use crate::engine::carried;
+use crate::engine::idempotency::Answers;
 
 pub use super::middleware::client_address::ClientAddress;
+pub(crate) use super::middleware::client_address::subscriber;
 pub(crate) use super::middleware::exchange::{arrived, client_address, note_workspace, request_id};
 pub use super::middleware::request_id::RequestId;
 
@@ -47,6 +57,7 @@ pub struct EdgeRules {
     trusted_proxies: TrustedProxies,
     body: BodyLimits,
     secret_paths: Vec<String>,
+    api_prefix: String,
 }
 
 impl EdgeRules {
@@ -66,7 +77,13 @@ impl EdgeRules {
             trusted_proxies: TrustedProxies::parse(&config.trusted_proxies)?,
             body: BodyLimits { max_bytes: config.max_body_bytes as u64, timeout: config.body_timeout },
             secret_paths,
+            api_prefix: config.api_prefix.clone(),
         })
+    }
+
+    /// A path as it is without the prefix.
+    fn below_prefix<'a>(&self, path: &'a str) -> &'a str {
+        path.strip_prefix(self.api_prefix.as_str()).filter(|below| below.starts_with('/')).unwrap_or(path)
     }
 
     /// Whether answers from here hold tokens: they are neither stored nor compressed.
@@ -82,28 +99,71 @@ impl EdgeRules {
 #[derive(Clone)]
 pub struct Edge(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     router: Router,
     rules: Arc<EdgeRules>,
     authenticate: Option<Arc<dyn Authenticate>>,
     meter: Option<Arc<dyn Meter>>,
+    limits: Option<Arc<RequestLimits>>,
+    answers: Option<Arc<Answers>>,
+    traffic: Arc<Traffic>,
+    tracer: Tracer,
 }
 
 impl Edge {
     /// Puts the edge around `router`, whose state is given already. Without `authenticate` every caller is anonymous.
     #[must_use]
     pub fn new(router: Router, rules: Arc<EdgeRules>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
+        Self::with_traffic(router, rules, authenticate, Arc::default())
+    }
+
+    /// The same, with requests that `metrics` tells of.
+    #[must_use]
+    pub fn told_by(
+        metrics: &Metrics,
+        router: Router,
+        rules: Arc<EdgeRules>,
+        authenticate: Option<Arc<dyn Authenticate>>,
+    ) -> Self {
+        Self::with_traffic(router, rules, authenticate, Traffic::told_by(metrics))
+    }
+
+    fn with_traffic(
+        router: Router,
+        rules: Arc<EdgeRules>,
+        authenticate: Option<Arc<dyn Authenticate>>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         catch_panic::install_hook();
-        let router = if router.has_routes() { router.route_layer(NoteRoute) } else { router };
-        Edge(Arc::new(Inner { router, rules, authenticate, meter: None }))
+        let noting = NoteRoute(Arc::clone(&traffic));
+        let router = if router.has_routes() { router.route_layer(noting) } else { router };
+        let tracer = Tracer::default();
+        Edge(Arc::new(Inner { router, rules, authenticate, meter: None, limits: None, answers: None, traffic, tracer }))
     }
 
     /// Has each request that reaches a route counted.
     #[must_use]
     pub fn metered(self, meter: Option<Arc<dyn Meter>>) -> Self {
-        let Inner { router, rules, authenticate, .. } = &*self.0;
-        let (router, rules, authenticate) = (router.clone(), Arc::clone(rules), authenticate.clone());
-        Edge(Arc::new(Inner { router, rules, authenticate, meter }))
+        Edge(Arc::new(Inner { meter, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// Has each request traced, where somebody collects spans.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Edge(Arc::new(Inner { tracer, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// Has writes that carry an `Idempotency-Key` done once.
+    #[must_use]
+    pub(crate) fn answering_again(self, answers: Option<Arc<Answers>>) -> Self {
+        Edge(Arc::new(Inner { answers, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// Has requests limited.
+    #[must_use]
+    pub(crate) fn limited(self, limits: RequestLimits) -> Self {
+        Edge(Arc::new(Inner { limits: Some(Arc::new(limits)), ..Arc::unwrap_or_clone(self.0) }))
     }
 }
 
@@ -133,6 +193,8 @@ struct Visit {
     over_tls: bool,
     is_secret: bool,
     accepts_gzip: bool,
+    /// How it was counted, where it was.
+    admission: Option<Admission>,
 }
 
 impl Inner {
@@ -149,7 +211,9 @@ impl Inner {
         } else if let Some(error) = limits::refusal(&parts, &self.rules.body) {
             problem(&error, Some(visit.line.exchange.request_id.as_str()))
         } else {
-            self.ask_router(parts, body, &mut visit).await
+            let current = visit.line.span.as_ref().map(Span::as_current);
+            let asked = pin!(self.ask_router(parts, body, &mut visit));
+            trace::within(current, asked).await
         };
         self.send_off(response, visit)
     }
@@ -163,14 +227,17 @@ impl Inner {
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
         let (client, over_tls) = self.rules.trusted_proxies.client(peer, &parts.headers);
         let request_id = RequestId::take(&mut parts.headers);
-        let exchange = Arc::new(Exchange::new(request_id, client, arrived));
+        let exchange = Arc::new(Exchange::new(request_id, client, arrived, self.limits.clone()));
         parts.extensions.insert(ExchangeSlot(exchange.clone()));
+        let span = tracing_span::begin(&self.tracer, parts, client, over_tls);
+        let line = RequestLine::new(parts.method.clone(), exchange, Arc::clone(&self.traffic), span);
         Visit {
             grant: self.rules.cors.grant(&parts.headers),
             over_tls,
             is_secret: self.rules.is_secret(parts.uri.path()),
             accepts_gzip: compression::accepts_gzip(&parts.headers),
-            line: RequestLine::new(parts.method.clone(), exchange),
+            admission: None,
+            line,
         }
     }
 
@@ -181,25 +248,35 @@ impl Inner {
     {
         let line = &mut visit.line;
         let exchange = line.exchange.clone();
-        let caller_slot = &mut line.caller;
-        let request_id = exchange.request_id.as_str();
+        let (caller_slot, admission_slot) = (&mut line.caller, &mut visit.admission);
+        let (request_id, is_secret) = (exchange.request_id.as_str(), visit.is_secret);
         let answered = catch_panic::catch(async {
             let caller = self.identify(&mut parts).await.in_request(request_id);
             *caller_slot = Some(caller.clone());
+            if let Some(limits) = self.limits.as_ref().filter(|limits| limits.counts(parts.uri.path())) {
+                // Boxed, as is what seldom happens below: else each request would carry the room for it.
+                *admission_slot = Box::pin(limits.admit(&caller, exchange.client)).await;
+                if let Some(refusal) = admission_slot.as_ref().and_then(Admission::refusal) {
+                    return problem(&refusal, Some(request_id));
+                }
+            }
+            let keyed = match self.keyed(&parts, &caller, &exchange, is_secret) {
+                Ok(keyed) => keyed,
+                Err(refusal) => return problem(&refusal, Some(request_id)),
+            };
+            let on_behalf_of = caller.clone();
             parts.extensions.insert(caller);
             let request = self.limit(parts, body, &exchange);
-            let Ok(response) = self.router.clone().call(request).await;
+            if let Some((answers, keyed)) = keyed {
+                let once = idempotency::once(answers, &self.router, request, keyed);
+                return Box::pin(carried::on_behalf_of(on_behalf_of, once)).await;
+            }
+            let Ok(response) = carried::on_behalf_of(on_behalf_of, self.router.clone().call(request)).await;
             response
         });
         let response = match answered.await {
             Ok(response) => response,
-            Err(panic) => {
-                tracing::error!(request_id, place = panic.place, "a handler panicked: {}", panic.message);
-                problem(
-                    &Error::internal("something unexpected happened; it is in the log under this request's id"),
-                    Some(request_id),
-                )
-            }
+            Err(panic) => panic.answer(request_id),
         };
         match exchange.body().get() {
             Some(failure) if !response.status().is_success() => {
@@ -216,6 +293,21 @@ impl Inner {
             }
             _ => Caller::anonymous(),
         }
+    }
+
+    /// Who answers a write again that carries a key, and what that belongs to.
+    fn keyed(
+        &self,
+        parts: &Parts,
+        caller: &Caller,
+        exchange: &Exchange,
+        is_secret: bool,
+    ) -> Result<Option<(&Arc<Answers>, Keyed)>> {
+        let Some(answers) = self.answers.as_ref().filter(|_| !is_secret) else { return Ok(None) };
+        let Some(key) = idempotency::key_of(parts)? else { return Ok(None) };
+        let who = idempotency::owner(caller, exchange.client);
+        let (path, request_id) = (self.rules.below_prefix(parts.uri.path()), exchange.request_id.as_str().to_owned());
+        Ok(Some((answers, Keyed { key, who, path: path.to_owned(), request_id })))
     }
 
     fn limit<B>(&self, parts: Parts, body: B, exchange: &Arc<Exchange>) -> Request<Body>
@@ -235,13 +327,16 @@ impl Inner {
 
     /// Gives an answer what every answer has.
     fn send_off(&self, response: Response, visit: Visit) -> Response {
-        let Visit { line, grant, over_tls, is_secret, accepts_gzip } = visit;
+        let Visit { line, grant, over_tls, is_secret, accepts_gzip, admission } = visit;
         let is_head = line.method == Method::HEAD;
         let response = complete(response, line.exchange.request_id.as_str());
         let mut response = if is_secret || is_head { response } else { compression::compress(response, accepts_gzip) };
         let headers = response.headers_mut();
-        headers.reserve(12);
+        headers.reserve(16);
         headers.insert(&request_id::X_REQUEST_ID, line.exchange.request_id.header());
+        if let (Some(admission), Some(limits)) = (admission, &self.limits) {
+            admission.tell(headers, limits.clock());
+        }
         grant.apply(headers);
         self.rules.security_headers.apply(headers, over_tls, is_secret);
         if is_head && !response.body().is_end_stream() {

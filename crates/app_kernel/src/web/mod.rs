@@ -3,11 +3,14 @@
 pub mod edge;
 pub mod etag;
 pub mod extract;
+pub mod idempotency;
 pub mod identity;
 pub mod meter;
 mod middleware;
 pub mod openapi;
+pub mod rate_limit;
 pub mod reply;
 pub(crate) mod server;
+pub(crate) mod traffic;
 
 pub(crate) use middleware::catch_panic::{is_catching as is_catching_panics, panic_text};

@@ -24,6 +24,7 @@ use tower::Service;
 
 use crate::base::config::ServiceConfig;
 use crate::base::id::new_id;
+use crate::base::metrics::{Counter, Gauge, Metrics};
 
 pub(crate) use connection::RequestBody;
 
@@ -72,6 +73,30 @@ impl Limits {
     }
 }
 
+/// How many connections there are, and were.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turnstile {
+    open: Gauge,
+    accepted: Counter,
+    refused: Counter,
+}
+
+impl Turnstile {
+    /// Counts that `metrics` tells of.
+    pub(crate) fn told_by(metrics: &Metrics) -> Self {
+        let turnstile = Turnstile::default();
+        let Turnstile { open, accepted, refused } = turnstile.clone();
+        metrics.collect(move |samples| {
+            samples.gauge("app_kernel_http_connections", "Open connections of clients.", &[], open.get() as f64);
+            let about = "Connections of clients that were let in.";
+            samples.counter("app_kernel_http_connections_accepted_total", about, &[], accepted.get());
+            let about = "Connections that were turned away because there were MAX_CONNECTIONS.";
+            samples.counter("app_kernel_http_connections_refused_total", about, &[], refused.get());
+        });
+        turnstile
+    }
+}
+
 /// How serving ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Drained {
@@ -86,6 +111,7 @@ pub(crate) async fn serve<S>(
     listener: TcpListener,
     service: S,
     limits: Limits,
+    turnstile: Turnstile,
     shutdown: impl Future<Output = ()>,
 ) -> Drained
 where
@@ -98,6 +124,7 @@ where
         slots: Arc::new(Semaphore::new(slots as usize)),
         shedding: Arc::new(Semaphore::new(MAX_SHEDDING)),
         refusals: Throttle::default(),
+        turnstile,
         shared: Arc::new(Shared::new(limits)),
     };
     let mut shutdown = std::pin::pin!(shutdown);
@@ -147,6 +174,7 @@ struct Server<S> {
     slots: Arc<Semaphore>,
     shedding: Arc<Semaphore>,
     refusals: Throttle,
+    turnstile: Turnstile,
     shared: Arc<Shared>,
 }
 
@@ -163,14 +191,17 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let (service, shared) = (self.service.clone(), self.shared.clone());
+        self.turnstile.accepted.inc();
+        let (service, shared, open) = (self.service.clone(), self.shared.clone(), self.turnstile.open.hold());
         tokio::spawn(async move {
+            let _open = open;
             connection::drive(stream, peer, service, &shared).await;
             drop(slot);
         });
     }
 
     fn shed(&mut self, stream: TcpStream) {
+        self.turnstile.refused.inc();
         if let Some(times) = self.refusals.ready() {
             tracing::warn!(
                 times,

@@ -10,18 +10,28 @@ mod backup;
 mod bad_input;
 mod chaos;
 mod db;
+#[cfg(target_os = "linux")]
+mod dev_servers;
+#[cfg(unix)]
+mod doctor;
 mod documents;
 mod example;
+mod flags;
+mod health;
+mod http_client;
 mod jobs;
 mod journey;
+mod limits;
 mod metering;
 mod migrations;
 mod moves;
 mod oauth;
+mod observability;
 #[cfg(target_os = "linux")]
 mod redis;
 mod service;
 mod startup;
 mod support;
 mod web;
+mod webhooks;
 mod workspaces;

@@ -115,7 +115,7 @@ async fn a_draining_service_lives_but_wants_nothing_new() {
     let service = TestService::start(gadgets).await;
     let anonymous = service.anonymous();
     let ready = anonymous.get("/readyz").await.expect(200).json();
-    assert_eq!(ready, json!({ "status": "ok", "checks": { "database": "ok" } }));
+    assert_eq!((&ready["status"], &ready["checks"]), (&json!("ok"), &json!({ "database": "ok" })));
 
     service.kernel().drain();
     let ready = anonymous.get("/readyz").await.expect(503).json();
@@ -146,7 +146,7 @@ async fn readiness_follows_the_database(database: TestDatabase) {
 
     link.cut().await;
     let ready = ann.get("/readyz").await.expect(503).json();
-    assert_eq!(ready, json!({ "status": "unavailable", "checks": { "database": "unavailable" } }));
+    assert_eq!((&ready["status"], &ready["checks"]), (&json!("unavailable"), &json!({ "database": "unavailable" })));
     ann.get("/healthz").await.expect(200);
     let away = ann.get("/gadgets").await.expect(503);
     assert!(away.header("retry-after").is_some(), "{:?}", away.headers);

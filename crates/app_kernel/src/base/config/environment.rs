@@ -76,6 +76,10 @@ impl Environment {
     }
 
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.optional_flag(name)?.unwrap_or(default))
+    }
+
+    pub(super) fn optional_flag(&self, name: &str) -> Result<Option<bool>> {
         let words = [
             ("true", true),
             ("false", false),
@@ -86,9 +90,8 @@ impl Environment {
             ("on", true),
             ("off", false),
         ];
-        let value = self.one_of(name, &words).map_err(|_| {
+        self.one_of(name, &words).map_err(|_| {
             Error::invalid(format!("{name} is `{}`; it must be true or false", self.text(name).unwrap_or_default()))
-        })?;
-        Ok(value.unwrap_or(default))
+        })
     }
 }

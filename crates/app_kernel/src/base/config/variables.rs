@@ -1,5 +1,7 @@
 //! The table of all environment variables, and how one is shown.
 
+use super::Surroundings;
+
 /// What stands in the name of a variable for a word of the operator's.
 const NAME: &str = "<NAME>";
 
@@ -17,21 +19,19 @@ pub struct Variable {
 impl Variable {
     /// Its present value as people may see it: secrets are hidden, addresses come without credentials. None where it is not set.
     #[must_use]
-    pub fn shown(&self) -> Option<String> {
+    pub fn shown(&self, surroundings: &Surroundings) -> Option<String> {
+        let is_set = |(name, value): &(&String, &String)| self.is_called(name) && !value.trim().is_empty();
+        let mut set = surroundings.variables().iter().filter(is_set);
         if self.name.contains(NAME) {
-            let set = std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-            let set = set.filter(|(name, value)| self.is_called(name) && !value.trim().is_empty());
-            let mut shown: Vec<String> =
-                set.map(|(name, value)| format!("{name}={}", self.without_secrets(&value))).collect();
-            shown.sort();
+            let shown: Vec<String> =
+                set.map(|(name, value)| format!("{name}={}", self.without_secrets(value))).collect();
             return (!shown.is_empty()).then(|| shown.join(" "));
         }
-        std::env::var(self.name).ok().filter(|value| !value.trim().is_empty()).map(|value| self.without_secrets(&value))
+        set.next().map(|(_, value)| self.without_secrets(value))
     }
 
     /// Whether it goes by this name: its own, or one that has a word in place of `<NAME>`.
-    pub(super) fn is_called(&self, name: &str) -> bool {
+    pub(crate) fn is_called(&self, name: &str) -> bool {
         match self.name.split_once(NAME) {
             None => name == self.name,
             Some((start, end)) => {
@@ -44,7 +44,7 @@ impl Variable {
     /// Goes by the name, so that a variable that is added later is hidden too.
     fn without_secrets(&self, value: &str) -> String {
         let value = value.trim();
-        if ["SECRET", "PASSWORD", "TOKEN", "_KEY"].iter().any(|word| self.name.contains(word)) {
+        if ["SECRET", "PASSWORD", "TOKEN", "_KEY", "OTLP_HEADERS"].iter().any(|word| self.name.contains(word)) {
             "[secret]".to_owned()
         } else if self.name.contains("_URL") && !value.starts_with("sqlite:") {
             without_credentials(value)
@@ -72,6 +72,11 @@ fn without_credentials(address: &str) -> String {
 pub const VARIABLES: &[Variable] = &[
     variable("APP_ENV", "development", "`production` refuses weak secrets and listens on all addresses"),
     variable("DEBUG", "false", "more in the log; a development secret where none is set"),
+    variable(
+        "DEV_AUTOSTART",
+        "true",
+        "whether Docker starts what DATABASE_URL and REDIS_URL name on this machine, where nothing listens; never in production",
+    ),
     variable("HOST", "127.0.0.1 (0.0.0.0 in production)", "the address to listen on"),
     variable("PORT", "8000", "the port to listen on; 0 takes a free one"),
     variable("API_PREFIX", "/api/v1", "the path that all routes of the kernel and the app start with"),
@@ -91,6 +96,13 @@ pub const VARIABLES: &[Variable] = &[
         "ADMIN_WORKER_EMBEDDED",
         "true",
         "whether this process carries audit and usage to the admin database; `false` leaves it to `admin-worker`",
+    ),
+    variable("AUDIT_ENABLED", "true", "`false` records no changes: what happens then is not in the audit"),
+    variable("METERING_ENABLED", "true", "`false` counts no requests and no usage"),
+    variable(
+        "AUDIT_KEEP_DAYS",
+        "none: for ever",
+        "after how many days entries of the audit are purged; usage never is",
     ),
     variable("DATABASE_POOL_SIZE", "10", "connections to PostgreSQL or MySQL, or reader threads on SQLite (2)"),
     variable("SQLITE_SYNCHRONOUS", "full", "`full` survives a power cut; `normal` may lose the last writes in one"),
@@ -164,7 +176,17 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("WORKER_CONCURRENCY", "20", "how many jobs a process runs side by side"),
     variable("WORKER_LEASE_SECS", "30", "after how long without a sign of life a worker's jobs are given to others"),
+    variable(
+        "WORKER_POLL_SECS",
+        "2",
+        "how long an idle worker waits at most, before it looks for jobs that nobody has told it of",
+    ),
     variable("JOB_RETENTION_HOURS", "72", "how long jobs that succeeded or were cancelled are kept; failed ones stay"),
+    variable(
+        "WEBHOOK_ALLOW_PRIVATE",
+        "false",
+        "`true` lets webhooks reach this machine and private networks, by http too: for development",
+    ),
     variable(
         "REDIS_URL",
         "none",
@@ -188,14 +210,58 @@ pub const VARIABLES: &[Variable] = &[
         "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,app_kernel::store=debug`",
     ),
     variable("LOG_FORMAT", "json (pretty on a terminal)", "`json` or `pretty`"),
+    variable(
+        "METRICS_TOKEN",
+        "none",
+        "what `/metrics` asks for as a bearer token; without it, only this machine may read",
+    ),
+    variable(
+        "METRICS_PORT",
+        "none",
+        "another port on HOST for `/healthz`, `/readyz` and `/metrics`, in every role: `worker` and `admin-worker` have no other",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "none",
+        "where traces go by OTLP over HTTP, such as `http://localhost:4318`; needs the Cargo feature `otel`",
+    ),
+    variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the endpoint with `/v1/traces`", "the same as the whole address"),
+    variable(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "none",
+        "what is sent with traces, such as `api-key=…`, with commas between",
+    ),
+    variable("OTEL_SERVICE_NAME", "the service's name", "what traces call the service"),
+    variable(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "none",
+        "what traces say of the service, such as `deployment.environment.name=production`",
+    ),
+    variable(
+        "OTEL_TRACES_SAMPLER",
+        "parentbased_always_on",
+        "which traces are kept: `always_on`, `always_off`, `traceidratio`, or one of them after `parentbased_`",
+    ),
+    variable("OTEL_TRACES_SAMPLER_ARG", "1.0", "the share that `traceidratio` keeps, from 0 to 1"),
+    variable("OTEL_SDK_DISABLED", "false", "`true` sends no traces, whatever else is set"),
     variable("NO_COLOR", "none", "set to anything, it keeps colours off the terminal"),
     variable(
         "RATE_LIMIT_ENABLED",
-        "true",
-        "accepted, but requests are not limited yet, apart from failed logins and sign-ups",
+        "true with REDIS_URL, else false",
+        "whether requests are limited; `true` without Redis limits in each process for itself. Logins always are",
     ),
-    variable("RATE_LIMIT_REQUESTS", "100", "requests per window and caller; not used yet"),
-    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds; not used yet"),
+    variable(
+        "RATE_LIMIT_REQUESTS",
+        "100",
+        "how many requests a key, else a user, else an address may make in a window",
+    ),
+    variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds: no stretch of time of this length has more"),
+    variable(
+        "CACHE_MAX_BYTES",
+        "67108864",
+        "how much memory a process' cache may take without Redis, or while it is away",
+    ),
+    variable("IDEMPOTENCY_ENABLED", "true", "whether writes that carry an `Idempotency-Key` are done once"),
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {

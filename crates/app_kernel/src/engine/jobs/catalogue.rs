@@ -118,6 +118,11 @@ impl Catalogue {
         !self.limits.is_empty()
     }
 
+    /// The queues that have places of their own, with their number.
+    pub(super) fn own_slots(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.limits.iter().filter_map(|(queue, limits)| Some((queue.as_str(), limits.own_slots? as usize)))
+    }
+
     /// The limits of a queue, where it has any.
     pub(super) fn limits_of(&self, queue: &str) -> Option<QueueLimits> {
         self.limits.get(queue).copied()

@@ -14,6 +14,7 @@ use super::{Jobs, store};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::id::new_id;
+use crate::base::trace;
 
 /// How often the holder of a unique key is looked for, where it ends between two looks.
 const LOOKS: usize = 5;
@@ -65,6 +66,7 @@ impl Jobs {
             max_attempts: known.options.max_attempts,
             unique_key: None,
             concurrency_key: None,
+            traceparent: trace::current().map(|current| current.context().traceparent()),
             when: When::Now,
         })
     }
@@ -186,6 +188,21 @@ macro_rules! options {
 
 options!(Enqueue, |new, change| change(&mut new)?);
 options!(EnqueueMany, |new, change| new.iter_mut().try_for_each(change)?);
+
+impl EnqueueMany {
+    /// As `concurrency_key`, to each job its own, in the order of the payloads. Jobs that none is left for have none.
+    pub fn concurrency_keys<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.new = self.new.and_then(|mut new| {
+            for (job, key) in new.iter_mut().zip(keys) {
+                let key = key.into();
+                check_key("a concurrency key", &key)?;
+                job.concurrency_key = Some(key);
+            }
+            Ok(new)
+        });
+        self
+    }
+}
 
 impl Enqueue {
     /// At most one unfinished job has this key: where there is one, its id is answered and nothing is enqueued.

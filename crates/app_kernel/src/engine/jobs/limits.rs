@@ -12,13 +12,16 @@ use crate::base::error::Result;
 use crate::store::db::entity::Entity;
 use crate::store::db::{Backend, Db};
 
-/// How many jobs of a queue run at once, in all processes together. No limit where not said.
+/// How many jobs of a queue run at once, in all processes together, and whether they run beside the others. No limit where not said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueLimits {
     /// At most so many of the queue.
     pub concurrency: Option<u32>,
     /// At most so many with the same concurrency key.
     pub per_key: Option<u32>,
+    /// So many places of the queue's own in each process, beside those that all queues share (`WORKER_CONCURRENCY`): however long its jobs
+    /// take, they take no place of others', nor others theirs.
+    pub own_slots: Option<u32>,
 }
 
 impl QueueLimits {
@@ -33,6 +36,13 @@ impl QueueLimits {
     #[must_use]
     pub fn per_key(mut self, most: u32) -> Self {
         self.per_key = Some(most.max(1));
+        self
+    }
+
+    /// So many places of its own in each process.
+    #[must_use]
+    pub fn own_slots(mut self, slots: u32) -> Self {
+        self.own_slots = Some(slots.max(1));
         self
     }
 }

@@ -29,7 +29,9 @@ mod limits;
 mod model;
 mod run;
 mod schedule;
+mod slots;
 mod store;
+mod tally;
 mod wake;
 mod worker;
 
@@ -38,11 +40,14 @@ use std::time::Duration;
 
 use self::schedule::Schedules;
 use self::store::Now;
+use self::tally::Tally;
 use self::wake::Waker;
 use crate::base::clock::Clock;
 use crate::base::error::Result;
+use crate::base::trace::Tracer;
 use crate::store::db::Db;
 use crate::store::db::entity::{Entity as _, EntityDef};
+use crate::store::redis::Redis;
 
 pub(crate) use self::catalogue::Catalogue;
 pub use self::catalogue::{Task, TaskRef};
@@ -96,16 +101,30 @@ struct Shared {
     schedules: Schedules,
     clock: Clock,
     wake: Arc<Waker>,
+    tally: Tally,
+    tracer: Tracer,
     /// How long jobs that succeeded or were cancelled are kept.
     keep: Duration,
 }
 
 impl Jobs {
     /// Jobs of these tasks in this database.
-    pub(crate) fn new(db: Db, clock: Clock, catalogue: Catalogue, keep: Duration) -> Self {
+    pub(crate) fn new(db: Db, clock: Clock, catalogue: Catalogue, keep: Duration, tracer: Tracer) -> Self {
         let schedules = Schedules::new(catalogue.schedules.clone(), clock.now());
         let (wake, keep) = (Arc::<Waker>::default(), keep.max(SHORTEST_RETENTION));
-        Jobs { shared: Arc::new(Shared { catalogue, schedules, clock, wake, keep }), db: db.without_workspace() }
+        let shared = Arc::new(Shared { catalogue, schedules, clock, wake, tally: Tally::default(), tracer, keep });
+        Jobs { shared, db: db.without_workspace() }
+    }
+
+    /// The same, as those that [`Jobs::of`] finds: the service's own, not those that the kernel has beside them.
+    pub(crate) fn of_the_service(self) -> Self {
+        self.db.attach(Arc::clone(&self.shared));
+        self
+    }
+
+    /// The jobs of the service whose database this is, in this transaction, where it is one; none where the database is no service's.
+    pub(crate) fn of(db: &Db) -> Option<Jobs> {
+        Some(Jobs { shared: db.attached()?, db: db.without_workspace() })
     }
 
     /// The same within a transaction, or on behalf of another handle's caller: what is enqueued is there if and when that is committed.
@@ -163,14 +182,9 @@ impl Jobs {
         store::counts(&self.db).await
     }
 
-    /// Tells the workers of other processes what is enqueued here, and hears of theirs, where the database can carry that.
-    pub(crate) async fn keep_in_touch(self) {
-        Arc::clone(&self.shared.wake).keep_in_touch(&self.db).await;
-    }
-
-    /// What a worker of this process looks like from outside: none where there is none.
-    pub(crate) fn worker_is_well(&self) -> Option<bool> {
-        self.shared.wake.worker_is_well()
+    /// Tells the workers of other processes what is enqueued here, and hears of theirs, where Redis or the database can carry that.
+    pub(crate) async fn keep_in_touch(self, redis: Option<Redis>) {
+        Arc::clone(&self.shared.wake).keep_in_touch(&self.db, redis.as_ref()).await;
     }
 
     /// What was enqueued here and has not been run since, by task; emptied by a worker that has run all that was due.

@@ -169,6 +169,18 @@ pub(super) enum Next {
     NotOurs,
 }
 
+impl Next {
+    /// Whether the job is done with, however it ended.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Next::Succeeded(_) | Next::Failed { .. } | Next::Cancelled)
+    }
+
+    /// Whether the try failed.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Next::Again { .. } | Next::Failed { .. })
+    }
+}
+
 /// What follows a try's answer.
 pub(super) fn after(
     answer: Result<serde_json::Value, JobError>,

@@ -91,6 +91,7 @@ pub(super) fn job_of(schedule: &Schedule, tick: Timestamp, options: &TaskOptions
         max_attempts: options.max_attempts,
         unique_key: None,
         concurrency_key: None,
+        traceparent: None,
         when: When::Now,
     }
 }

@@ -18,6 +18,8 @@ use crate::store::db::{Backend, Db, Sql};
 pub(super) const TABLE: &str = "kernel_jobs";
 /// How many rows one statement inserts or deletes.
 pub(super) const BATCH: usize = 500;
+/// Waiting jobs are counted so far: a longer line costs no more to look at.
+const MOST_COUNTED: u32 = 10_000;
 /// How many results go in one statement.
 const RESULTS: usize = 100;
 
@@ -58,6 +60,8 @@ pub struct Job {
     pub open_key: Option<String>,
     /// Jobs with the same key count together against their queue's limit for a key.
     pub concurrency_key: Option<String>,
+    /// The span that it was enqueued in, as W3C's `traceparent` says it.
+    pub traceparent: Option<String>,
     /// Whether somebody wants it to end, while it runs.
     #[entity(default = false)]
     pub cancel_requested: bool,
@@ -87,6 +91,7 @@ pub(super) struct NewJob {
     pub(super) max_attempts: u32,
     pub(super) unique_key: Option<String>,
     pub(super) concurrency_key: Option<String>,
+    pub(super) traceparent: Option<String>,
     pub(super) when: When,
 }
 
@@ -109,6 +114,8 @@ pub(super) struct Claimed {
     pub(super) max_attempts: u32,
     pub(super) fence: i64,
     pub(super) enqueued_at: Timestamp,
+    pub(super) queue: String,
+    pub(super) traceparent: Option<String>,
 }
 
 /// What became of a claimed job.
@@ -147,7 +154,7 @@ pub(super) async fn insert(db: &Db, jobs: &[NewJob], now: Now, or_none: bool) ->
     for chunk in jobs.chunks(BATCH) {
         let mut sql = db.sql(
             "INSERT INTO [kernel_jobs] ([id], [task], [queue], [priority], [payload], [user_id], [max_attempts], [unique_key], [open_key], \
-             [concurrency_key], [state], [due_at], [created_at], [updated_at], [version], [attempt], [fence], [cancel_requested]) VALUES ",
+             [concurrency_key], [traceparent], [state], [due_at], [created_at], [updated_at], [version], [attempt], [fence], [cancel_requested]) VALUES ",
         );
         for (i, job) in chunk.iter().enumerate() {
             sql = sql.text(if i == 0 { "(" } else { ", (" }).part(values(db, job, now)).text(", 1, 0, 0, FALSE)");
@@ -165,7 +172,7 @@ pub(super) async fn insert(db: &Db, jobs: &[NewJob], now: Now, or_none: bool) ->
 }
 
 fn values(db: &Db, job: &NewJob, now: Now) -> Sql {
-    let plain: [Value; 10] = [
+    let plain: [Value; 11] = [
         job.id.as_str().into(),
         job.task.as_str().into(),
         job.queue.as_str().into(),
@@ -176,6 +183,7 @@ fn values(db: &Db, job: &NewJob, now: Now) -> Sql {
         job.unique_key.as_deref().into(),
         job.unique_key.as_deref().into(),
         job.concurrency_key.as_deref().into(),
+        job.traceparent.as_deref().into(),
     ];
     let sql = plain.into_iter().fold(db.sql(""), |sql, value| sql.bind(value).text(", "));
     let (state, due_at) = match job.when {
@@ -227,6 +235,17 @@ pub(super) async fn look(db: &Db, now: Now) -> Result<Outlook> {
     Ok(Outlook { queues, is_promotion_due: rows.iter().any(|row| row["due"] == 1) })
 }
 
+/// How many jobs are ready and waiting, [`MOST_COUNTED`] at most, and since when the oldest of them.
+pub(super) async fn waiting(db: &Db) -> Result<(u64, Option<Timestamp>)> {
+    let sql = format!(
+        "SELECT COUNT(*) AS [jobs], MIN([due_at]) AS [oldest] FROM \
+         (SELECT [due_at] FROM [kernel_jobs] WHERE [state] = 'ready' ORDER BY [state], [due_at] LIMIT {MOST_COUNTED}) AS ready"
+    );
+    let rows = db.query(sql, ()).await?;
+    let Some(row) = rows.first() else { return Ok((0, None)) };
+    Ok((row["jobs"].as_int().and_then(|jobs| u64::try_from(jobs).ok()).unwrap_or_default(), time(&row["oldest"])))
+}
+
 /// Claims the first jobs of a queue, those of these tasks. The start of their try is counted at once, so that a task that takes its process
 /// down with it comes to its last try all the same.
 pub(super) async fn claim(
@@ -257,7 +276,7 @@ pub(super) async fn claim_those(
             free,
             order: "[priority], [due_at]",
             set: set.text(", [updated_at] = ").now(),
-            columns: "[id], [task], [payload], [user_id], [attempt], [max_attempts], [fence], [created_at]",
+            columns: "[id], [task], [payload], [user_id], [attempt], [max_attempts], [fence], [created_at], [queue], [traceparent]",
             most,
             worker_id,
             lease,
@@ -278,6 +297,8 @@ fn read_claimed(row: &Row) -> Claimed {
         max_attempts: u32::try_from(number("max_attempts")).unwrap_or(1),
         fence: number("fence"),
         enqueued_at: time(&row["created_at"]).unwrap_or_default(),
+        queue: text("queue").unwrap_or_default(),
+        traceparent: text("traceparent"),
     }
 }
 
@@ -408,9 +429,16 @@ async fn record_one(db: &Db, worker_id: &str, outcome: &Outcome, now: Now, keep:
 pub(super) const SILENT: &str =
     "its worker went silent: the process ended, was stopped, or could not reach the database";
 
-/// Takes back jobs whose lease has ended: to be run again, or for good after the last try. Answers how many there were.
-pub(super) async fn rescue(db: &Db, now: Now, keep: Duration) -> Result<u64> {
-    let silent = || db.sql(" WHERE [state] = 'running' AND [due_at] < ").now();
+/// Takes back jobs of these queues, or of all, whose lease has ended: to be run again, or for good after the last try. Answers how many there
+/// were.
+pub(super) async fn rescue(db: &Db, queues: Option<&[String]>, now: Now, keep: Duration) -> Result<u64> {
+    let silent = || {
+        let silent = db.sql(" WHERE [state] = 'running' AND [due_at] < ").now();
+        match queues {
+            Some(queues) => silent.text(" AND [queue] IN ").list(queues),
+            None => silent,
+        }
+    };
     let error = |sql: Sql| {
         let sql = sql.text(", [first_error] = COALESCE([first_error], ").bind(SILENT).text("), [last_error] = ");
         sql.bind(SILENT)
@@ -478,4 +506,23 @@ pub(super) async fn counts(db: &Db) -> Result<Vec<(String, JobState, i64)>> {
         Some((row["queue"].as_str()?.to_owned(), state, row["jobs"].as_int()?))
     };
     Ok(rows.iter().filter_map(read).collect())
+}
+
+/// How many jobs there are of each queue that are not done with, by state. The index on states answers it.
+pub(super) async fn open_counts(db: &Db) -> Result<Vec<(String, JobState, i64)>> {
+    let states = super::tally::OPEN.map(|state| state.as_str().to_owned());
+    let sql = db.sql("SELECT [queue], [state], COUNT(*) AS [jobs] FROM [kernel_jobs] WHERE [state] IN ").list(&states);
+    let rows = sql.text(" GROUP BY [queue], [state] ORDER BY [queue], [state]").query(db).await?;
+    let read = |row: &Row| {
+        let state = serde_json::from_value(row["state"].as_str()?.into()).ok()?;
+        Some((row["queue"].as_str()?.to_owned(), state, row["jobs"].as_int()?))
+    };
+    Ok(rows.iter().filter_map(read).collect())
+}
+
+/// When the job became due that has waited longest, by queue.
+pub(super) async fn longest_ready(db: &Db) -> Result<Vec<(String, Timestamp)>> {
+    let sql = "SELECT [queue], MIN([due_at]) AS [due_at] FROM [kernel_jobs] WHERE [state] = 'ready' GROUP BY [queue] ORDER BY [queue]";
+    let rows = db.query(sql, ()).await?;
+    Ok(rows.iter().filter_map(|row| Some((row["queue"].as_str()?.to_owned(), time(&row["due_at"])?))).collect())
 }

@@ -1,29 +1,28 @@
 //! How a worker hears that there is something to do before its next look: from whoever enqueues in the same process, and from other processes
-//! by PostgreSQL's notifications. Looks are the floor, so a call that is lost costs time and nothing else.
+//! by Redis, or by PostgreSQL's notifications. Looks are the floor, so a call that is lost costs time and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::base::error::Result;
+use crate::engine::relay;
 use crate::store::db::{Backend, Db};
+use crate::store::redis::Redis;
 
-/// After how long without an answer of the database a worker is not well.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
-
-/// What PostgreSQL calls the conversation of our processes.
+/// What the conversation of our processes is called.
 const CHANNEL: &str = "app_kernel_jobs";
 /// Between two calls to other processes.
 const BETWEEN_CALLS: Duration = Duration::from_millis(50);
 
-/// Wakes the worker of this process, and knows how it is.
+/// Wakes the worker of this process.
 #[derive(Debug, Default)]
 pub(super) struct Waker {
     notify: Notify,
     /// There is something for other processes to do.
     others: Notify,
-    last_look: Mutex<Option<Instant>>,
     left_behind: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -35,24 +34,31 @@ impl Waker {
         self.notify.notify_one();
     }
 
-    /// Calls other processes whenever jobs were enqueued here, and is called by them; as often as once in a while, whatever the number of jobs,
-    /// because the server tells everybody everything. Goes on until it is dropped.
-    pub(super) async fn keep_in_touch(self: Arc<Self>, db: &Db) {
+    /// Calls other processes whenever jobs were enqueued here, and is called by them: by Redis where there is one, else by the database where it
+    /// can. As often as once in a while, whatever the number of jobs, because the server tells everybody everything. Goes on until it is
+    /// dropped.
+    pub(super) async fn keep_in_touch(self: Arc<Self>, db: &Db, redis: Option<&Redis>) {
         let waker = Arc::clone(&self);
-        let listen = db.listen(CHANNEL, Arc::new(move || waker.notify.notify_one()));
-        let call = async {
-            loop {
-                self.others.notified().await;
-                if let Err(error) = db.notify(CHANNEL).await {
-                    tracing::debug!(%error, "other processes are not told of jobs; they will see them");
-                }
-                tokio::time::sleep(BETWEEN_CALLS).await;
+        let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(move || waker.wake());
+        match redis {
+            Some(redis) => tokio::join!(redis.listen(CHANNEL, heard), self.call(|| redis.notify(CHANNEL))),
+            None if db.backend() == Backend::Postgres => {
+                tokio::join!(db.listen(CHANNEL, heard), self.call(|| db.notify(CHANNEL)))
             }
+            None => std::future::pending().await,
         };
-        if db.backend() == Backend::Postgres {
-            tokio::join!(listen, call);
-        } else {
-            std::future::pending().await
+    }
+
+    async fn call<F: Future<Output = Result<()>>>(&self, others: impl Fn() -> F) {
+        loop {
+            self.others.notified().await;
+            let mut failures = 0;
+            while let Err(error) = others().await {
+                failures += 1;
+                tracing::debug!(%error, "other processes can't be told of jobs; trying again");
+                tokio::time::sleep(relay::after(failures)).await;
+            }
+            tokio::time::sleep(BETWEEN_CALLS).await;
         }
     }
 
@@ -73,20 +79,6 @@ impl Waker {
     /// Until somebody wakes us.
     pub(super) async fn woken(&self) {
         self.notify.notified().await;
-    }
-
-    /// The worker has asked the database, and was answered.
-    pub(super) fn has_looked(&self) {
-        *self.last_look.lock().expect(UNPOISONED) = Some(Instant::now());
-    }
-
-    /// The worker has gone home.
-    pub(super) fn has_stopped(&self) {
-        *self.last_look.lock().expect(UNPOISONED) = None;
-    }
-
-    pub(super) fn worker_is_well(&self) -> Option<bool> {
-        self.last_look.lock().expect(UNPOISONED).map(|at| at.elapsed() < LONGEST_SILENCE)
     }
 
     #[cfg(feature = "testing")]

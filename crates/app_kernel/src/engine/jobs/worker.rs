@@ -3,39 +3,44 @@
 //! What is claimed is started at once: a job that a worker takes down with it has had its try. Ends are written many at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::catalogue::Known;
 use super::model::Next;
 use super::run::{Handler, Run, Signal, execute};
+use super::slots::{Slot, Slots};
 use super::store::{self, Claimed, Outcome};
+use super::tally::word_of;
 use super::{Jobs, limits};
-use crate::base::backoff::Backoff;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::id::new_id;
+use crate::base::trace::{self, Span, SpanKind, TraceContext, Tracer};
 use crate::engine::claims;
+use crate::engine::pulse::Pulse;
+use crate::engine::relay::{self, AtTheEnd, Carried, Rhythm};
 
-/// The waits between looks while nothing is due: they grow from the first to the second.
-const SOON: Duration = Duration::from_millis(100);
-const SELDOM: Duration = Duration::from_secs(2);
-/// The waits while the database does not answer.
-const AWAY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+/// Which part of the longest wait between two looks the first one is.
+const FIRST_WAIT: u32 = 20;
 /// How often it is asked whether a job that runs is cancelled; jobs that end sooner are never asked for.
 const BETWEEN_LOOKS_FOR_CANCELLED: Duration = Duration::from_secs(1);
 /// How often old jobs are swept out.
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
+/// How long whoever drives a worker waits for an end at most, before it looks itself.
+#[cfg(feature = "testing")]
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it is measured what waits.
+const BETWEEN_MEASURES: Duration = Duration::from_secs(10);
 /// How many jobs are claimed, and how many ends written, at once.
 const BATCH: usize = 500;
 
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerOptions {
-    /// How many jobs it runs side by side.
+    /// How many jobs it runs side by side, beside those of queues that have places of their own.
     pub(crate) concurrency: usize,
     /// For how long it claims a job, until it renews the claim.
     pub(crate) lease: Duration,
@@ -45,6 +50,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) tasks: Option<Vec<String>>,
     /// Only these queues. None: all.
     pub(crate) queues: Option<Vec<String>>,
+    /// How long it waits at most, before it looks for jobs that nobody has told it of.
+    pub(crate) poll: Duration,
 }
 
 /// Runs jobs. Cheap to clone; clones share one identity and its slots.
@@ -57,7 +64,8 @@ struct Inner {
     tasks: HashMap<String, RegisteredTask>,
     names: Vec<String>,
     options: WorkerOptions,
-    slots: Arc<Semaphore>,
+    slots: Slots,
+    pulse: Pulse,
     /// The jobs it has, until their end is written.
     held: Mutex<HashMap<String, Held>>,
     /// Ends were written, which whoever drives the worker waits for.
@@ -80,7 +88,7 @@ struct Held {
 /// A try that has ended. Its slot is free again once that is written.
 struct Finished {
     outcome: Outcome,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 type Ends = mpsc::UnboundedSender<Finished>;
@@ -98,7 +106,12 @@ impl Worker {
     ///
     /// # Errors
     /// Where its options name a task that is none.
-    pub(crate) fn new(jobs: &Jobs, handlers: &BTreeMap<String, Handler>, options: WorkerOptions) -> Result<Self> {
+    pub(crate) fn new(
+        jobs: &Jobs,
+        handlers: &BTreeMap<String, Handler>,
+        options: WorkerOptions,
+        pulse: Pulse,
+    ) -> Result<Self> {
         let mut tasks = HashMap::new();
         for name in options.tasks.iter().flatten() {
             jobs.shared.catalogue.get(name)?;
@@ -109,9 +122,9 @@ impl Worker {
             tasks.insert(name.clone(), RegisteredTask { name: name.as_str().into(), handler, known });
         }
         let names = tasks.keys().cloned().collect();
-        let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
+        let slots = Slots::new(options.concurrency, jobs.shared.catalogue.own_slots());
         let (id, jobs, held, written) = (new_id().into(), jobs.clone(), Mutex::default(), Notify::new());
-        Ok(Worker(Arc::new(Inner { id, jobs, tasks, names, options, slots, held, written })))
+        Ok(Worker(Arc::new(Inner { id, jobs, tasks, names, options, slots, pulse, held, written })))
     }
 
     /// How many tasks it knows.
@@ -120,7 +133,7 @@ impl Worker {
     }
 
     /// Works until told to stop; then lets what it has begun finish, and hands back what takes too long.
-    pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) {
+    pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
         if self.0.tasks.is_empty() {
             return;
         }
@@ -136,7 +149,6 @@ impl Worker {
             closing.send_replace(true);
         };
         tokio::join!(fetch, write, inner.keep_leases(closed.clone()), inner.keep_tidy(closed.clone()));
-        inner.jobs.shared.wake.has_stopped();
     }
 
     /// Runs all that is due, what silent workers had, and what becomes due by that, until nothing is. Answers how many tries there were.
@@ -153,7 +165,7 @@ impl Worker {
                     claimed => claimed,
                 };
                 // Bounded, because the last end may have been written before we listened.
-                drop(tokio::time::timeout(SOON, inner.written.notified()).await);
+                drop(tokio::time::timeout(LOOK, inner.written.notified()).await);
             }
         };
         let (closing, closed) = watch::channel(false);
@@ -167,43 +179,25 @@ impl Worker {
     }
 
     /// Claims and starts, until told to stop. A claim that is under way is not given up: nobody would run what it took.
-    async fn fetch(&self, ends: &Ends, stop: impl Future<Output = ()>) {
+    async fn fetch(&self, ends: &Ends, stop: watch::Receiver<bool>) {
         let inner = &*self.0;
-        let wake = &inner.jobs.shared.wake;
-        let (mut wait, mut failures) = (SOON, 0);
-        tokio::pin!(stop);
-        loop {
+        let rhythm = Rhythm {
+            soon: inner.options.poll / FIRST_WAIT,
+            seldom: inner.options.poll,
+            gather: Duration::ZERO,
+            at_the_end: AtTheEnd::Leave,
+        };
+        let claim = async || {
+            let mut told_to_stop = stop.clone();
             tokio::select! {
                 biased;
-                () = &mut stop => return,
-                _free = inner.slots.acquire() => {}
+                () = until(&mut told_to_stop) => return Ok(Carried::All),
+                () = inner.slots.any_free() => {}
             }
-            let pause = match self.claim(ends).await {
-                Ok(claimed) => {
-                    wake.has_looked();
-                    failures = 0;
-                    if claimed > 0 {
-                        wait = SOON;
-                        continue;
-                    }
-                    let pause = wait;
-                    wait = (wait * 2).min(SELDOM);
-                    pause
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(cause = ?error, "jobs can't be claimed; trying again until it works: {error}");
-                    }
-                    AWAY.wait(failures) + SOON
-                }
-            };
-            tokio::select! {
-                () = &mut stop => return,
-                () = tokio::time::sleep(pause) => {}
-                () = wake.woken(), if failures == 0 => wait = SOON,
-            }
-        }
+            let claimed = self.claim(ends).await?;
+            Ok(if claimed > 0 { Carried::More } else { Carried::All })
+        };
+        relay::run(&inner.pulse, rhythm, stop.clone(), || inner.jobs.shared.wake.woken(), claim).await;
     }
 
     /// Claims what there is room for, a queue after the other, and starts it. Answers how many.
@@ -212,8 +206,13 @@ impl Worker {
         let (db, now) = (&inner.jobs.db, inner.jobs.now());
         inner.jobs.tick().await?;
         let mut outlook = store::look(db, now).await?;
-        if outlook.is_promotion_due && store::promote(db, now).await? > 0 {
+        if outlook.is_promotion_due {
+            // Another worker may be doing the same: then it promotes none here, and they are ready all the same.
+            store::promote(db, now).await?;
             outlook = store::look(db, now).await?;
+        }
+        if outlook.queues.is_empty() {
+            inner.pulse.has_none_waiting();
         }
         let mut claimed = 0;
         for queue in outlook.queues.iter().filter(|queue| inner.serves(queue)) {
@@ -227,7 +226,7 @@ impl Worker {
         let inner = &*self.0;
         let mut sum = 0;
         loop {
-            let most = inner.slots.available_permits().min(BATCH);
+            let most = inner.slots.free(queue).min(BATCH);
             if most == 0 {
                 return Ok(sum);
             }
@@ -237,7 +236,8 @@ impl Worker {
                 Some(limits) => limits::claim(db, queue, limits, tasks, most, &inner.id, lease).await?,
             };
             let count = claimed.len();
-            claimed.into_iter().for_each(|job| self.start(job, ends));
+            inner.pulse.count_claimed(count);
+            claimed.into_iter().for_each(|job| self.start(queue, job, ends));
             sum += count;
             if count < most {
                 return Ok(sum);
@@ -246,22 +246,50 @@ impl Worker {
     }
 
     /// Runs a job beside the others.
-    fn start(&self, job: Claimed, ends: &Ends) {
+    fn start(&self, queue: &str, job: Claimed, ends: &Ends) {
         let inner = &*self.0;
-        let slot = Arc::clone(&inner.slots).try_acquire_owned().expect("no more are claimed than there are slots");
+        let slot = inner.slots.take(queue).expect("no more are claimed than there are slots");
         let task = inner.tasks.get(&job.task).expect("only jobs of known tasks are claimed");
         let (signal, signals) = watch::channel(Signal::Work);
         let held = Held { fence: job.fence, since: Instant::now(), signal };
         inner.held.lock().expect(UNPOISONED).insert(job.id.clone(), held);
         let run = Run::new(&job, Arc::clone(&task.name), &inner.jobs.db, &inner.id, signals);
         let (handler, options, ends) = (Arc::clone(&task.handler), task.known.options.clone(), ends.clone());
+        let (shared, name) = (Arc::clone(&inner.jobs.shared), Arc::clone(&task.name));
         tokio::spawn(async move {
+            let (span, running, began) = (span_of(&shared.tracer, &job), shared.tally.running.hold(), Instant::now());
             let Claimed { id, fence, payload, .. } = job;
-            let next = execute(handler, payload, run, options).await;
+            let current = span.as_ref().map(Span::as_current);
+            let next = trace::within(current, Box::pin(execute(handler, payload, run, options))).await;
+            shared.tally.ended(&name, &next, began.elapsed());
+            drop(running);
+            end_span(span, &next);
             let finished = Finished { outcome: Outcome { id, fence, next }, _slot: slot };
             // Nobody listens where the worker was given up: then the lease ends, and the job is run again.
             drop(ends.send(finished));
         });
+    }
+}
+
+/// The span of a try, below the one that enqueued the job.
+fn span_of(tracer: &Tracer, job: &Claimed) -> Option<Span> {
+    let parent = job.traceparent.as_deref().and_then(|parent| TraceContext::parse(parent, None));
+    let mut span = tracer.begin(format!("process {}", job.task), SpanKind::Consumer, parent.as_ref())?;
+    span.set("messaging.system", "app_kernel");
+    span.set("messaging.operation.type", "process");
+    span.set("messaging.operation.name", "process");
+    span.set("messaging.destination.name", job.queue.clone());
+    span.set("messaging.message.id", job.id.clone());
+    span.set("app_kernel.job.task", job.task.clone());
+    span.set("app_kernel.job.attempt", i64::from(job.attempt));
+    Some(span)
+}
+
+fn end_span(span: Option<Span>, next: &Next) {
+    let Some(mut span) = span else { return };
+    span.set("app_kernel.job.end", word_of(next));
+    if matches!(next, Next::Again { .. } | Next::Failed { .. }) {
+        span.fail();
     }
 }
 
@@ -279,7 +307,7 @@ impl Inner {
     /// Whether nothing is under way.
     #[cfg(feature = "testing")]
     fn is_idle(&self) -> bool {
-        self.slots.available_permits() == self.options.concurrency.max(1)
+        self.slots.are_empty()
     }
 
     fn serves(&self, queue: &str) -> bool {
@@ -288,8 +316,7 @@ impl Inner {
 
     /// Waits until all that was begun is done and written; hands back what takes longer than the drain time.
     async fn drain(&self) {
-        let all = u32::try_from(self.options.concurrency.max(1)).unwrap_or(u32::MAX);
-        if tokio::time::timeout(self.options.drain, self.slots.acquire_many(all)).await.is_ok() {
+        if tokio::time::timeout(self.options.drain, self.slots.empty()).await.is_ok() {
             return;
         }
         let signals: Vec<_> = self.held.lock().expect(UNPOISONED).values().map(|held| held.signal.clone()).collect();
@@ -297,16 +324,19 @@ impl Inner {
         for signal in signals {
             signal.send_replace(Signal::HandBack);
         }
-        drop(self.slots.acquire_many(all).await);
+        self.slots.empty().await;
     }
 
     /// Writes ends as they come, many at a time, until none come any more. What can't be written is tried again.
     async fn write_ends(&self, mut ended: mpsc::UnboundedReceiver<Finished>) {
         let mut batch = Vec::new();
         while ended.recv_many(&mut batch, BATCH).await > 0 {
-            let (outcomes, slots): (Vec<Outcome>, Vec<OwnedSemaphorePermit>) =
+            let (outcomes, slots): (Vec<Outcome>, Vec<Slot>) =
                 batch.drain(..).map(|Finished { outcome, _slot }| (outcome, _slot)).unzip();
             self.write(&outcomes).await;
+            let failed = outcomes.iter().filter(|outcome| outcome.next.is_failure()).count();
+            self.pulse.count_failed(failed);
+            self.pulse.count_processed(outcomes.iter().filter(|outcome| outcome.next.is_end()).count());
             let mut held = self.held.lock().expect(UNPOISONED);
             for outcome in &outcomes {
                 if held.get(&outcome.id).is_some_and(|held| held.fence == outcome.fence) {
@@ -358,7 +388,7 @@ impl Inner {
                     if failures == 1 {
                         tracing::warn!(cause = ?error, jobs = outcomes.len(), "the ends of jobs can't be written; trying again: {error}");
                     }
-                    tokio::time::sleep(AWAY.wait(failures) + SOON).await;
+                    tokio::time::sleep(relay::after(failures)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -420,11 +450,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Rescues jobs whose workers went silent, and sweeps out old ones.
+    /// Rescues jobs of its queues whose workers went silent, and sweeps out old ones.
     async fn keep_tidy(&self, mut closed: watch::Receiver<bool>) {
         let mut rescues = interval(self.options.lease / 3);
         let mut sweeps = interval(BETWEEN_SWEEPS);
-        for ticks in [&mut rescues, &mut sweeps] {
+        let mut measures = interval(BETWEEN_MEASURES);
+        for ticks in [&mut rescues, &mut sweeps, &mut measures] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         loop {
@@ -432,6 +463,7 @@ impl Inner {
                 () = until(&mut closed) => return,
                 _ = rescues.tick() => self.rescue().await,
                 _ = sweeps.tick() => self.sweep().await,
+                _ = measures.tick() => self.measure().await,
             };
             if let Err(error) = result {
                 tracing::debug!(cause = ?error, "jobs can't be rescued or swept out; the next round tries again");
@@ -440,10 +472,23 @@ impl Inner {
     }
 
     async fn rescue(&self) -> Result<()> {
-        let rescued = store::rescue(&self.jobs.db, self.jobs.now(), self.jobs.shared.keep).await?;
+        let (queues, now) = (self.options.queues.as_deref(), self.jobs.now());
+        let rescued = store::rescue(&self.jobs.db, queues, now, self.jobs.shared.keep).await?;
         if rescued > 0 {
             tracing::warn!(jobs = rescued, "jobs are taken back from workers that went silent");
             self.jobs.shared.wake.wake();
+        }
+        Ok(())
+    }
+
+    async fn measure(&self) -> Result<()> {
+        let (count, oldest) = store::waiting(&self.jobs.db).await?;
+        // Where all slots are taken by long jobs, nothing else asks the database for a while.
+        self.pulse.was_answered();
+        self.pulse.has_waiting(count);
+        match oldest {
+            Some(oldest) => self.pulse.waits_since(oldest),
+            None => self.pulse.has_none_waiting(),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! - What is sent is plain text in UTF-8. No text can become a header: an address and a subject are one line, or refused.
 //! - Over SMTP, a server that does not answer is given up after half a minute. Without `SMTP_URL`, mail is files in development and off in
 //!   production; tests have an [`Outbox`].
-//! - A delivery takes its time, and whoever asks must not notice whether somebody was written to: features ask a queue.
+//! - A delivery takes its time, and whoever asks must not notice whether somebody was written to: features ask a queue, which outlives the process.
 
 mod folder;
 mod message;
@@ -21,7 +21,7 @@ use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 
 pub use self::outbox::Outbox;
-pub(crate) use self::queue::MailQueue;
+pub(crate) use self::queue::{MailQueue, Writer};
 
 /// A text to one person.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,6 +98,17 @@ impl Mailer {
             Form::Smtp(smtp) => format!("by {}", smtp.server()),
             Form::Folder(folder) => format!("files in {}; SMTP_URL sends them", folder.path().display()),
             Form::Outbox(_) => "kept for tests".to_owned(),
+        }
+    }
+
+    /// Whether the server lets us in, where there is one. Sends nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` where it does not; says why.
+    pub async fn check(&self) -> Result<()> {
+        match &*self.0 {
+            Form::Smtp(smtp) => smtp.check().await,
+            Form::Off | Form::Folder(_) | Form::Outbox(_) => Ok(()),
         }
     }
 

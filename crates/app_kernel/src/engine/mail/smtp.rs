@@ -52,6 +52,20 @@ impl Smtp {
         &self.server
     }
 
+    /// Greets the server and signs in there.
+    pub(super) async fn check(&self) -> Result<()> {
+        let refused = |cause: String| {
+            let cure = "correct SMTP_URL, or look whether this machine may reach it";
+            Error::unavailable(format!("SMTP_URL: the server at {} does not let us in: {cause}; {cure}", self.server))
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(refused("it hangs up".to_owned())),
+            Ok(Err(cause)) => Err(refused(crate::engine::outbound::chain(&cause))),
+            Err(_) => Err(refused(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+        }
+    }
+
     pub(super) async fn send(&self, mail: &Mail) -> Result<()> {
         let message = message::compose(&self.from, mail)?;
         let not_taken = || Error::unavailable(format!("SMTP_URL: the server at {} did not take the mail", self.server));

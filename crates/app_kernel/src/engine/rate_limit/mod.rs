@@ -1,4 +1,5 @@
-//! How often something may happen, by key.
+//! How often something may happen, by key. What guards something, such as a login, stands here; what is promised to callers as a number of
+//! requests in a time is in `window`.
 //!
 //! A key that was never seen, or has been quiet long enough, has its whole burst. What is refused takes nothing, so knocking on a closed door
 //! does not keep it closed. With Redis all processes count together, by its clock; while it is away, and without it, each counts for itself,
@@ -9,6 +10,7 @@ mod quota;
 mod redis;
 #[cfg(test)]
 mod tests;
+pub(crate) mod window;
 
 pub(crate) use self::quota::{Quota, Wait};
 use crate::base::clock::Clock;

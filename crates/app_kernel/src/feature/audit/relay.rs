@@ -11,7 +11,9 @@ use super::model::Event;
 use super::store;
 use crate::base::error::Result;
 use crate::engine::courier::{Courier, Destination};
-use crate::engine::relay::{self, Carried, Rhythm};
+use crate::engine::pulse::Pulse;
+use crate::engine::relay::{self, AtTheEnd, Carried, Rhythm};
+use crate::store::db::changes::Change;
 use crate::store::db::{Backend, Db};
 
 /// What a worker reads it by.
@@ -20,7 +22,12 @@ pub(crate) const AUDIT: &str = "audit";
 const BATCH: u32 = 256;
 /// How soon to look whether another relay has done its part.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-const RHYTHM: Rhythm = Rhythm { poll: Duration::from_secs(1), gather: Duration::from_millis(200) };
+const RHYTHM: Rhythm = Rhythm {
+    soon: Duration::from_secs(1),
+    seldom: Duration::from_secs(1),
+    gather: Duration::from_millis(200),
+    at_the_end: AtTheEnd::CarryTheRest,
+};
 
 /// Carries the changes of one app's database.
 #[derive(Debug, Clone)]
@@ -28,16 +35,17 @@ pub(crate) struct Relay {
     app: Arc<str>,
     source: Db,
     to: Destination,
+    pulse: Pulse,
 }
 
 impl Relay {
-    pub(crate) fn new(app: impl Into<Arc<str>>, source: Db, to: Destination) -> Self {
-        Relay { app: app.into(), source, to }
+    pub(crate) fn new(app: impl Into<Arc<str>>, source: Db, to: Destination, pulse: Pulse) -> Self {
+        Relay { app: app.into(), source, to, pulse }
     }
 
     /// Carries until it is told to stop, then what is left.
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        relay::run("the audit", RHYTHM, stop, || self.source.changed(), || self.carry()).await;
+        relay::run(&self.pulse, RHYTHM, stop, || self.source.changed(), || self.carry()).await;
     }
 
     /// Carries what was committed before this call, and answers once the admin database has it, whoever carried it.
@@ -59,33 +67,49 @@ impl Relay {
     /// Carries one batch. A record is deleted only after its event is in the admin database; where both are one, in the same transaction.
     pub(super) async fn carry(&self) -> Result<Carried> {
         if self.source.pending_range().await?.is_none() {
+            self.pulse.has_none_waiting();
             return Ok(Carried::All);
         }
         let carried = match &self.to {
             Destination::Database(admin) => self.carry_to(admin).await?,
             Destination::Worker(courier) => {
                 // Another process may deliver the same meanwhile; that does no harm.
-                let batch = Batch::read(&self.source, &self.app).await?;
+                let batch = self.read(&self.source).await?;
                 batch.send(&self.source, courier).await?
             }
         };
-        Ok(if carried < BATCH as usize { Carried::All } else { Carried::More })
+        self.pulse.count_processed(carried);
+        if carried < BATCH as usize {
+            self.pulse.has_none_waiting();
+            return Ok(Carried::All);
+        }
+        Ok(Carried::More)
     }
 }
 
 impl Relay {
+    /// The oldest changes; what is left of them if the rest goes wrong is known by its age.
+    async fn read(&self, source: &Db) -> Result<Batch> {
+        let changes = source.pending_changes(BATCH).await?;
+        if let Some(oldest) = changes.first() {
+            self.pulse.waits_since(oldest.changed_at);
+            self.pulse.count_claimed(changes.len());
+        }
+        Ok(Batch::of(changes, &self.app))
+    }
+
     async fn carry_to(&self, admin: &Db) -> Result<usize> {
         let is_one = admin.is_same_as(&self.source);
         if self.source.backend() == Backend::Sqlite {
             // Read beside the writer, which others wait for. Another process may have carried the same meanwhile; that does no harm.
-            let batch = Batch::read(&self.source, &self.app).await?;
+            let batch = self.read(&self.source).await?;
             if !is_one {
                 return batch.settle(&self.source, admin).await;
             }
             return self.source.transaction(async |tx| batch.settle(&tx, &tx).await).await;
         }
         let carry = async |tx: Db| {
-            let batch = Batch::read(&tx, &self.app).await?;
+            let batch = self.read(&tx).await?;
             batch.settle(&tx, if is_one { &tx } else { admin }).await
         };
         self.source.transaction(carry).await
@@ -117,11 +141,10 @@ struct Batch {
 }
 
 impl Batch {
-    async fn read(source: &Db, app: &Arc<str>) -> Result<Self> {
-        let changes = source.pending_changes(BATCH).await?;
+    fn of(changes: Vec<Change>, app: &Arc<str>) -> Self {
         let seqs = changes.iter().map(|change| change.seq).collect();
         let events = changes.into_iter().map(|change| Event::of(app, change)).collect();
-        Ok(Batch { app: Arc::clone(app), seqs, events })
+        Batch { app: Arc::clone(app), seqs, events }
     }
 
     /// Has a worker put the events into its database, then deletes the records here. Answers how many there were.

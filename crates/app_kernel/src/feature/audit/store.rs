@@ -206,6 +206,12 @@ pub(super) async fn chain(db: &Db, app: &str) -> Result<Option<AuditChain>> {
     Ok(db.get::<AuditChain>(app).await?.map(|chain| chain.entity))
 }
 
+/// The apps whose audit lies here.
+pub(super) async fn apps(admin: &Db) -> Result<Vec<String>> {
+    let chains = admin.query("SELECT [id] FROM [kernel_audit_chains] ORDER BY [id]", ()).await?;
+    Ok(chains.iter().map(|chain| chain.id().to_owned()).collect())
+}
+
 /// Deletes the entries of an app up to a number, which become the beginning of the chain. `hash` is that of the last of them.
 pub(super) async fn purge_to(tx: &Db, app: &str, position: i64, hash: &str) -> Result<u64> {
     let sql = "UPDATE [kernel_audit_chains] SET [purged] = ?, [purged_hash] = ? WHERE [id] = ?";

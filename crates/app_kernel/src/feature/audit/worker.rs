@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::relay::Relay;
 use crate::base::error::Result;
 use crate::engine::courier::Destination;
+use crate::engine::pulse::Pulse;
 use crate::store::db::Db;
 
 /// The audit of a database at work. It ends when this is dropped; [`Auditing::stop`] lets it carry what is there first.
@@ -34,7 +35,8 @@ pub struct Auditing {
 /// ```
 #[must_use = "the audit ends when this is dropped"]
 pub fn enable_audit(db: &Db, admin_db: &Db, app: impl Into<Arc<str>>) -> Auditing {
-    let relay = Relay::new(app, db.clone(), Destination::Database(admin_db.clone()));
+    let pulse = Pulse::new("audit", db.clock().clone());
+    let relay = Relay::new(app, db.clone(), Destination::Database(admin_db.clone()), pulse);
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(relay.clone().run(stopped));
     Auditing { relay, stop, work }

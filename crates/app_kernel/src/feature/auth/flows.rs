@@ -286,12 +286,13 @@ impl Auth {
         self.prove_password(visit, &user, present).await?;
         let (new_hash, owner) = (Secret::new(self.passwords.hash(new).await?), user.entity.clone());
         let (session_id, now) = (who.session_id.clone(), self.clock.now());
-        let changed =
-            db.transaction(move |tx| save_password(tx, user.clone(), session_id.clone(), new_hash.clone(), now)).await;
+        let changed = db
+            .transaction(async |tx| {
+                save_password(tx.clone(), user.clone(), session_id.clone(), new_hash.clone(), now).await?;
+                self.notify(&tx, &owner, Notice::PasswordChanged).await
+            })
+            .await;
         self.identities.forget_user(&who.id);
-        if changed.is_ok() {
-            self.notify(&owner, Notice::PasswordChanged);
-        }
         changed
     }
 

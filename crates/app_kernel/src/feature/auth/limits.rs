@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
+use crate::base::metrics::{Counter, Samples};
 use crate::engine::rate_limit::{Limiter, Quota, Wait};
 use crate::store::redis::Redis;
+
+pub(crate) use crate::web::edge::subscriber as origin;
 
 /// Wrong passwords for one account: more than a forgetful person needs, and at most 5,760 guesses a day from one address.
 const ACCOUNT_FAILURES: Quota = Quota { burst: 20, period: Duration::from_secs(5 * 60) };
@@ -31,14 +34,6 @@ const REFRESHES: Quota = Quota { burst: 600, period: Duration::from_secs(60) };
 /// Where a request comes from, as far as it is counted: an IPv4 address, or the network of 64 bits that one IPv6 subscriber has.
 pub(crate) type Origin = Option<IpAddr>;
 
-/// The part of an address that is counted.
-pub(crate) fn origin(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    }
-}
-
 pub(crate) struct Limits {
     account_failures: Limiter,
     account_failures_by_origin: Limiter,
@@ -49,6 +44,8 @@ pub(crate) struct Limits {
     codes: Limiter,
     mails: Limiter,
     mails_by_origin: Limiter,
+    failures: Counter,
+    refusals: Counter,
 }
 
 impl Limits {
@@ -64,7 +61,18 @@ impl Limits {
             codes: limiter("code.account", CODES),
             mails: limiter("mail.account", MAILS_TO_ACCOUNT),
             mails_by_origin: limiter("mail.address", MAILS_FROM_ADDRESS),
+            failures: Counter::default(),
+            refusals: Counter::default(),
         }
+    }
+
+    /// Tells how often passwords were wrong, and how often somebody had to wait.
+    pub(crate) fn tell(&self, samples: &mut Samples) {
+        let about = "Wrong passwords, at sign-in and where people who are signed in prove theirs.";
+        samples.counter("app_kernel_auth_failures_total", about, &[], self.failures.get());
+        let about =
+            "Attempts to sign in, sign up, refresh or have mail sent that were refused because there were too many.";
+        samples.counter("app_kernel_auth_refusals_total", about, &[], self.refusals.get());
     }
 
     /// Whether a password may be tried. Attempts under way at once are counted when they have failed, so a few more than the budget may
@@ -77,15 +85,16 @@ impl Limits {
             self.account_failures.check(account),
             self.account_failures_by_origin.is_fresh(&both),
         );
-        by_address.map_err(too_many)?;
+        by_address.map_err(|wait| self.too_many(wait))?;
         match of_account {
-            Err(wait) if !is_fresh => Err(too_many(wait)),
+            Err(wait) if !is_fresh => Err(self.too_many(wait)),
             _ => Ok(()),
         }
     }
 
     /// A password was wrong.
     pub(crate) async fn failed(&self, account: &str, origin: Origin) {
+        self.failures.inc();
         let (address, both) = (address(origin), account_at(account, origin));
         tokio::join!(
             self.origin_failures.count(&address),
@@ -95,27 +104,34 @@ impl Limits {
     }
 
     pub(crate) async fn sign_up(&self, origin: Origin) -> Result<()> {
-        self.sign_ups.take(&address(origin)).await.map_err(too_many)
+        self.sign_ups.take(&address(origin)).await.map_err(|wait| self.too_many(wait))
     }
 
     /// Whether a code may be tried, by somebody who knows the password already. Counted before it is looked at, so that a thousand guesses at
     /// once are not a thousand guesses.
     pub(crate) async fn code(&self, user_id: &str) -> Result<()> {
-        self.codes.take(user_id).await.map_err(too_many)
+        self.codes.take(user_id).await.map_err(|wait| self.too_many(wait))
     }
 
     /// Whether a mail may be sent to somebody, who need not exist.
     pub(crate) async fn mail(&self, account: &str, origin: Origin) -> Result<()> {
-        self.mails_by_origin.take(&address(origin)).await.map_err(too_many)?;
-        self.mails.take(account).await.map_err(too_many)
+        self.mails_by_origin.take(&address(origin)).await.map_err(|wait| self.too_many(wait))?;
+        self.mails.take(account).await.map_err(|wait| self.too_many(wait))
     }
 
     pub(crate) async fn attempt(&self, origin: Origin) -> Result<()> {
-        self.attempts.take(&address(origin)).await.map_err(too_many)
+        self.attempts.take(&address(origin)).await.map_err(|wait| self.too_many(wait))
     }
 
     pub(crate) async fn refresh(&self, origin: Origin) -> Result<()> {
-        self.refreshes.take(&address(origin)).await.map_err(too_many)
+        self.refreshes.take(&address(origin)).await.map_err(|wait| self.too_many(wait))
+    }
+
+    fn too_many(&self, wait: Wait) -> Error {
+        self.refusals.inc();
+        Error::too_many_requests("too many attempts; wait a little")
+            .code("too_many_attempts")
+            .retry_after_secs(wait.as_secs())
     }
 }
 
@@ -127,12 +143,6 @@ fn address(origin: Origin) -> String {
 fn account_at(account: &str, origin: Origin) -> String {
     // No address has a space in it.
     format!("{account} {}", address(origin))
-}
-
-fn too_many(wait: Wait) -> Error {
-    Error::too_many_requests("too many attempts; wait a little")
-        .code("too_many_attempts")
-        .retry_after_secs(wait.as_secs())
 }
 
 #[cfg(test)]

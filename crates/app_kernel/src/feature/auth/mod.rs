@@ -159,6 +159,8 @@ impl Auth {
             hooks,
             post,
         });
+        let told = Arc::clone(&auth);
+        kernel.metrics().collect(move |samples| told.limits.tell(samples));
         let worker = Worker::new(Arc::clone(&auth));
         Ok((auth, worker))
     }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::engine::pulse::WorkerReport;
 use crate::kernel::Kernel;
 use crate::web::extract::Json;
 
@@ -24,6 +25,9 @@ pub(crate) struct Health {
     /// What was looked at, and whether it answers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     checks: BTreeMap<&'static str, &'static str>,
+    /// The workers beside the requests, in numbers. One that is not well makes the whole `degraded`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    workers: BTreeMap<&'static str, WorkerReport>,
 }
 
 /// `/healthz` and `/readyz`, which live at the root only.
@@ -34,7 +38,7 @@ pub(crate) fn routes() -> ApiRouter<Kernel> {
 }
 
 async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok", checks: BTreeMap::new() })
+    Json(Health { status: "ok", checks: BTreeMap::new(), workers: BTreeMap::new() })
 }
 
 /// What `/readyz` answers: 200, or 503 with the same shape.
@@ -73,6 +77,11 @@ async fn readyz(kernel: Kernel) -> Readiness {
     let mut checks = BTreeMap::new();
     let mut status = "ok";
     let word = |is_there| if is_there { "ok" } else { "unavailable" };
+    let workers: BTreeMap<_, _> = kernel.workers().into_iter().map(|worker| (worker.name, worker)).collect();
+    if !workers.values().all(WorkerReport::is_well) {
+        // Requests are served all the same.
+        status = "degraded";
+    }
     if let Some(redis) = kernel.redis() {
         let is_there = redis.ping().await.is_ok();
         checks.insert("redis", word(is_there));
@@ -84,12 +93,8 @@ async fn readyz(kernel: Kernel) -> Readiness {
         checks.insert("database", word(is_there));
         status = if is_there { status } else { "unavailable" };
     }
-    if let Some(is_well) = kernel.jobs().ok().and_then(|jobs| jobs.worker_is_well()) {
-        // Requests are served all the same.
-        checks.insert("jobs", if is_well { "ok" } else { "degraded" });
-    }
     if kernel.is_draining() {
         status = "draining";
     }
-    Readiness(Health { status, checks })
+    Readiness(Health { status, checks, workers })
 }

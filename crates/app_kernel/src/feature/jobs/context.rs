@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::engine::cache::{Cache, HasCache};
 use crate::engine::jobs::{Jobs, Run};
 use crate::kernel::Kernel;
 
@@ -31,6 +32,12 @@ impl JobContext {
     #[must_use]
     pub fn jobs(&self) -> Jobs {
         self.kernel.jobs().expect("a job runs where there are jobs").on(&self.run.db)
+    }
+}
+
+impl HasCache for JobContext {
+    fn cache(&self) -> &Cache {
+        self.kernel.cache()
     }
 }
 

@@ -10,15 +10,22 @@ use tokio::sync::watch;
 
 use super::model::{Cell, Record, Sums, add_up};
 use super::store::{self, Stretch};
+use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{OrInternal as _, Result};
 use crate::base::secret::token_hash;
 use crate::engine::courier::Destination;
-use crate::engine::relay::{self, Carried, Rhythm};
+use crate::engine::pulse::Pulse;
+use crate::engine::relay::{self, AtTheEnd, Carried, Rhythm};
 use crate::engine::spool::{Part, Spool};
 use crate::store::db::Db;
 
-const RHYTHM: Rhythm = Rhythm { poll: Duration::from_secs(1), gather: Duration::ZERO };
+const RHYTHM: Rhythm = Rhythm {
+    soon: Duration::from_secs(1),
+    seldom: Duration::from_secs(1),
+    gather: Duration::ZERO,
+    at_the_end: AtTheEnd::CarryTheRest,
+};
 /// How often it looks for files whose process is gone.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
@@ -35,15 +42,22 @@ pub(crate) struct Worker {
     spool: Arc<Spool>,
     to: Destination,
     looked: Mutex<Option<Instant>>,
+    pulse: Pulse,
+    clock: Clock,
 }
 
 impl Worker {
-    pub(crate) fn new(app: impl Into<Arc<str>>, spool: Arc<Spool>, to: Destination) -> Self {
-        Worker { app: app.into(), spool, to, looked: Mutex::default() }
+    pub(crate) fn new(
+        app: impl Into<Arc<str>>,
+        spool: Arc<Spool>,
+        to: Destination,
+        (pulse, clock): (Pulse, Clock),
+    ) -> Self {
+        Worker { app: app.into(), spool, to, looked: Mutex::default(), pulse, clock }
     }
 
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        relay::run("the usage", RHYTHM, stop, std::future::pending, || self.carry()).await;
+        relay::run(&self.pulse, RHYTHM, stop, std::future::pending, || self.carry()).await;
         // Nobody asks any more: the file is done with, and goes once it is applied.
         self.spool.finish_current();
         if let Err(error) = flush(&self.spool, &self.to, &self.app).await {
@@ -52,11 +66,14 @@ impl Worker {
     }
 
     async fn carry(&self) -> Result<Carried> {
-        flush(&self.spool, &self.to, &self.app).await?;
+        // Should the rest go wrong: what waits is older than this by a round at most.
+        self.pulse.waits_since_at_most(self.clock.now());
+        self.pulse.count_processed(flush(&self.spool, &self.to, &self.app).await?);
         if self.is_time_to_look() {
             self.adopt().await?;
             *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
+        self.pulse.has_none_waiting();
         Ok(Carried::All)
     }
 
@@ -69,7 +86,8 @@ impl Worker {
     async fn adopt(&self) -> Result<()> {
         for orphan in self.spool.orphans().or_internal("looking for usage that was left behind")? {
             let from = self.to.applied(&orphan.part.name).await?;
-            apply(&self.to, &self.app, &orphan.part, from).await?;
+            let (_, records) = apply(&self.to, &self.app, &orphan.part, from).await?;
+            self.pulse.count_processed(records);
             // The file goes first: its row alone does no harm, but without its row it would be applied again.
             self.spool.remove_orphan(&orphan).or_internal("removing usage that is applied")?;
             self.to.forget(&orphan.part.name).await?;
@@ -134,8 +152,9 @@ impl Destination {
     }
 }
 
-/// Moves what this process has noted down until now.
-pub(super) async fn flush(spool: &Spool, to: &Destination, app: &str) -> Result<()> {
+/// Moves what this process has noted down until now. Answers how many records that was.
+pub(super) async fn flush(spool: &Spool, to: &Destination, app: &str) -> Result<usize> {
+    let mut moved = 0;
     let mut places = spool.applied.lock().await;
     for part in spool.parts() {
         let from = match places.get(&part.name) {
@@ -143,7 +162,8 @@ pub(super) async fn flush(spool: &Spool, to: &Destination, app: &str) -> Result<
             None => to.applied(&part.name).await?,
         };
         if from < part.length {
-            let place = apply(to, app, &part, from).await?;
+            let (place, records) = apply(to, app, &part, from).await?;
+            moved += records;
             places.insert(part.name.clone(), place);
         }
         if !part.is_current {
@@ -152,24 +172,25 @@ pub(super) async fn flush(spool: &Spool, to: &Destination, app: &str) -> Result<
             places.remove(&part.name);
         }
     }
-    Ok(())
+    Ok(moved)
 }
 
-/// Applies a file from a place to its end; answers where that is.
-async fn apply(to: &Destination, app: &str, part: &Part, from: u64) -> Result<u64> {
-    let mut place = from;
+/// Applies a file from a place to its end; answers where that is, and how many records lie between.
+async fn apply(to: &Destination, app: &str, part: &Part, from: u64) -> Result<(u64, usize)> {
+    let (mut place, mut moved) = (from, 0);
     while place < part.length {
-        let (end, cells) = added_up(part.clone(), place).await?;
+        let (end, cells, records) = added_up(part.clone(), place).await?;
         if end == place {
             break;
         }
         let stretch = Stretch { spool: part.name.clone(), from: place, to: end };
         place = to.apply(app, stretch, cells).await?;
+        moved += records;
     }
-    Ok(place)
+    Ok((place, moved))
 }
 
-async fn added_up(part: Part, from: u64) -> Result<(u64, BTreeMap<Cell, Sums>)> {
+async fn added_up(part: Part, from: u64) -> Result<(u64, BTreeMap<Cell, Sums>, usize)> {
     let read = tokio::task::spawn_blocking(move || {
         let records = part.read(from)?;
         let mut unreadable = records.damaged;
@@ -183,7 +204,7 @@ async fn added_up(part: Part, from: u64) -> Result<(u64, BTreeMap<Cell, Sums>)> 
             let file = part.path.display();
             tracing::warn!(unreadable, "{file}: {unreadable} records of usage can't be read and are not counted");
         }
-        Ok::<_, std::io::Error>((records.end, cells))
+        Ok::<_, std::io::Error>((records.end, cells, records.texts.len()))
     });
     read.await.or_internal("reading usage")?.or_internal("reading usage")
 }

@@ -233,19 +233,16 @@ impl OAuth {
 
     async fn link(&self, db: &Db, code: &Saved<Code>, user_id: &str) -> Result<()> {
         let (identity, now) = (code.identity(), self.auth.clock().now());
-        let user = db
-            .transaction(async |tx| {
-                if !store::take_code(&tx, &code.id, now).await? {
-                    return Err(bad_code());
-                }
-                let user = self.auth.lock(&tx, user_id).await?;
-                let linked = store::link(&tx, user_id, &code.provider, &identity).await;
-                linked.map_err(|error| already_linked(error, code))?;
-                Ok(user)
-            })
-            .await?;
-        self.auth.notify(&user, Notice::WayInAdded);
-        Ok(())
+        db.transaction(async |tx| {
+            if !store::take_code(&tx, &code.id, now).await? {
+                return Err(bad_code());
+            }
+            let user = self.auth.lock(&tx, user_id).await?;
+            let linked = store::link(&tx, user_id, &code.provider, &identity).await;
+            linked.map_err(|error| already_linked(error, code))?;
+            self.auth.notify(&tx, &user, Notice::WayInAdded).await
+        })
+        .await
     }
 
     /// The word by which somebody who is signed in begins to link an account elsewhere.
@@ -266,23 +263,20 @@ impl OAuth {
     /// Unlinks an account, unless it is the last way to sign in.
     pub(super) async fn unlink(&self, visit: &Visit, who: &UserIdentity, provider: &str) -> Result<()> {
         let db = self.auth.db_for(visit);
-        let user = db
-            .transaction(async |tx| {
-                // Of two who unlink at once, the second waits, and sees what the first has left.
-                let user = self.auth.lock(&tx, &who.id).await?;
-                let accounts = store::accounts_of(&tx, &who.id).await?;
-                let (wanted, others): (Vec<_>, Vec<_>) =
-                    accounts.into_iter().partition(|account| account.provider == provider);
-                let account = wanted.into_iter().next().or_not_found("linked account")?;
-                // One that is configured no more lets nobody in.
-                let others = others.iter().filter(|account| self.providers.contains_key(&account.provider)).count();
-                check_a_way_in_stays(user.password_hash.is_some(), others)?;
-                tx.delete::<Account>(&account.id).await?;
-                Ok(user)
-            })
-            .await?;
-        self.auth.notify(&user, Notice::WayInRemoved);
-        Ok(())
+        db.transaction(async |tx| {
+            // Of two who unlink at once, the second waits, and sees what the first has left.
+            let user = self.auth.lock(&tx, &who.id).await?;
+            let accounts = store::accounts_of(&tx, &who.id).await?;
+            let (wanted, others): (Vec<_>, Vec<_>) =
+                accounts.into_iter().partition(|account| account.provider == provider);
+            let account = wanted.into_iter().next().or_not_found("linked account")?;
+            // One that is configured no more lets nobody in.
+            let others = others.iter().filter(|account| self.providers.contains_key(&account.provider)).count();
+            check_a_way_in_stays(user.password_hash.is_some(), others)?;
+            tx.delete::<Account>(&account.id).await?;
+            self.auth.notify(&tx, &user, Notice::WayInRemoved).await
+        })
+        .await
     }
 }
 

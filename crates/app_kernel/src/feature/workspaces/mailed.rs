@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::mail::{Mail, MailQueue};
 use crate::engine::rate_limit::{Limiter, Quota};
 use crate::kernel::Kernel;
+use crate::store::db::Db;
 
 /// Invitations to one address, whoever invites: somebody may be wanted in several places, but not every minute.
 const TO_ADDRESS: Quota = Quota { burst: 5, period: Duration::from_secs(3600) };
@@ -31,7 +32,7 @@ impl Post {
     }
 
     /// Sends somebody the token of an invitation. Whether it is on its way: not where mail is off, or where there was too much of it.
-    pub(super) async fn invite(&self, inviter_id: &str, to: &str, email_key: &str, token: &str) -> bool {
+    pub(super) async fn invite(&self, db: &Db, inviter_id: &str, to: &str, email_key: &str, token: &str) -> bool {
         if !self.queue.is_on() {
             return false;
         }
@@ -39,8 +40,7 @@ impl Post {
             tracing::info!(user_id = inviter_id, "an invitation was not mailed: too many of them");
             return false;
         }
-        let mail = invitation(&self.public_url, to, token);
-        let posted = self.queue.post(async { Ok(Some(mail)) });
+        let posted = self.queue.post(db, invitation(&self.public_url, to, token)).await;
         posted.inspect_err(|error| tracing::warn!("an invitation was not mailed: {error}")).is_ok()
     }
 }

@@ -278,7 +278,7 @@ async fn invite(
     here.role.check(Deed::Invite(body.role))?;
     let (db, now) = (here.kernel_db(), kernel.clock().now());
     let (invite, token) = flows::invite(db, &here.workspace_id, &here.user.id, &body.email, body.role, now).await?;
-    let is_mailed = post.invite(&here.user.id, &invite.email, &invite.email_key, &token).await;
+    let is_mailed = post.invite(db, &here.user.id, &invite.email, &invite.email_key, &token).await;
     Ok(Created::new(NewInvite { invite: invite.into(), token, is_mailed }))
 }
 

@@ -6,15 +6,18 @@ mod migrate;
 mod user;
 
 use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 
 use audit::AuditAction;
 use backup::BackupAction;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use user::UserAction;
 
+use super::lifecycle::told_to_stop;
 use super::worker::WorkerShare;
-use super::{Service, facts, log, notes, progress, serve_admin_worker};
+use super::{Service, dev_servers, doctor, facts, log, notes, progress, serve_admin_worker};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::BackedUp;
 use crate::store::db::start::{BringUp, BroughtUp};
@@ -90,6 +93,18 @@ enum Role {
     },
     /// Print the OpenAPI document
     Openapi,
+    /// Say what is wrong with this environment, and how to put it right; changes nothing
+    Doctor {
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what makes a shell complete these commands: source <(… completions bash)
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// List users, make them, and change what they may do
     User {
         #[command(subcommand)]
@@ -103,17 +118,29 @@ impl Role {
         match self {
             Role::Migrate { .. } | Role::Backup { .. } | Role::Restore { .. } | Role::Rollback { .. } => true,
             Role::User { .. } | Role::Audit { .. } => true,
+            Role::Doctor { .. } | Role::Completions { .. } => true,
             Role::Serve | Role::Worker { .. } | Role::AdminWorker | Role::Openapi => false,
         }
     }
 }
 
+impl Role {
+    /// Whether it uses the servers of the configuration, rather than to say how they are.
+    fn has_servers(&self) -> bool {
+        !matches!(self, Role::Doctor { .. } | Role::Completions { .. } | Role::Openapi)
+    }
+}
+
 impl Arguments {
+    /// The command line of this service.
+    fn of(service: &Service) -> Command {
+        let (name, version) = (service.name.clone(), service.version.clone());
+        Arguments::command().name(name.clone()).about(name).version(version)
+    }
+
     /// Reads the command line. Help, the version and mistakes end the process here.
     fn read(service: &Service) -> Self {
-        let (name, version) = (service.name.clone(), service.version.clone());
-        let command = Arguments::command().name(name.clone()).about(name).version(version);
-        Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        Arguments::from_arg_matches(&Arguments::of(service).get_matches()).unwrap_or_else(|error| error.exit())
     }
 }
 
@@ -127,6 +154,9 @@ pub(super) fn run(service: Service) -> Result<()> {
         notes::to_stderr();
     }
     let done = runtime.block_on(async {
+        if role.is_command() && role.has_servers() {
+            dev_servers::bring_up(&service.config).await?;
+        }
         match role {
             Role::Serve => serve(service).await,
             Role::Worker { tasks, queues, concurrency } => {
@@ -141,6 +171,8 @@ pub(super) fn run(service: Service) -> Result<()> {
             Role::Rollback { date, confirm } => backup::rollback(service, &date, confirm).await,
             Role::Audit { action } => audit::audit(service, action).await,
             Role::Openapi => openapi(service).await,
+            Role::Doctor { json } => doctor(Some(service.config), json).await,
+            Role::Completions { shell } => completions(Arguments::of(&service), shell),
             Role::User { action } => user::user(service, action).await,
         }
     });
@@ -151,18 +183,21 @@ pub(super) fn run(service: Service) -> Result<()> {
 
 async fn serve(service: Service) -> Result<()> {
     let log = log::init(&service.config)?;
+    dev_servers::bring_up(&service.config).await?;
     let started = service.start().await?;
     let listener = started.bind().await?;
     let (name, facts) = started.facts();
     facts::tell(name, facts, log.is_pretty());
-    let running = started.serve_on(listener)?;
+    let running = started.serve_on(listener).await?;
+    let told_to_stop = told_to_stop();
     tracing::info!("listening on http://{}", running.address());
-    running.until_told_to_stop().await;
+    running.until_told_to_stop(told_to_stop).await;
     Ok(())
 }
 
 async fn work(service: Service, share: WorkerShare) -> Result<()> {
-    log::init(&service.config)?;
+    let _log = log::init(&service.config)?;
+    dev_servers::bring_up(&service.config).await?;
     let started = service.start().await?;
     started.work(share).await
 }
@@ -199,6 +234,18 @@ async fn openapi(mut service: Service) -> Result<()> {
     }
     let _ = std::fs::remove_dir_all(&folder);
     say(&format!("{}\n", String::from_utf8_lossy(&document)))
+}
+
+/// The script for a shell, for the name that the program was called by.
+fn completions(mut command: Command, shell: Shell) -> Result<()> {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called
+        .as_deref()
+        .and_then(Path::file_name)
+        .map_or_else(|| command.get_name().to_owned(), |name| name.to_string_lossy().into_owned());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    say(&String::from_utf8_lossy(&script))
 }
 
 /// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.

@@ -96,6 +96,16 @@ impl Db {
         Ok(self.read(Select { sql, params: Vec::new(), read }).await?.into_iter().next().flatten())
     }
 
+    /// When the oldest change was made that nobody has carried onward; none where all are.
+    pub(crate) async fn oldest_pending(&self) -> Result<Option<Timestamp>> {
+        let rows = self.query(format!("SELECT [changed_at] FROM [{CHANGES}] ORDER BY [seq] LIMIT 1"), ()).await?;
+        Ok(rows.first().and_then(|row| match &row["changed_at"] {
+            Value::Timestamp(time) => Some(*time),
+            Value::Text(text) => crate::base::clock::parse_timestamp(text),
+            _ => None,
+        }))
+    }
+
     /// Deletes change records that somebody else has now.
     pub(crate) async fn forget_changes(&self, seqs: &[i64]) -> Result<()> {
         for chunk in seqs.chunks(AT_ONCE) {

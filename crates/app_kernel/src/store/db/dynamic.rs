@@ -110,7 +110,7 @@ pub(crate) async fn table_for(db: &Db, name: &str, row: &Map<String, Json>) -> R
     };
     let new = match &known {
         Some(table) => new_columns(table, row)?,
-        None => new_columns(&Table::new(wanted.clone(), db.shared.driver.dialect()), row)?,
+        None => new_columns(&Table::new(wanted.clone(), db.shared.driver.dialect(), db.shared.is_audited), row)?,
     };
     match known {
         Some(table) if new.is_empty() => Ok(table),
@@ -210,7 +210,7 @@ async fn look_up(db: &Db, name: &str) -> Result<Option<Arc<Table>>> {
             AUTOMATIC.join(", ")
         )));
     };
-    Ok(Some(db.shared.tables.put(Table::new(def, dialect))))
+    Ok(Some(db.shared.tables.put(Table::new(def, dialect, db.shared.is_audited))))
 }
 
 /// The table of an entity with history, whoever owns it: for what the store itself reads. None where it is gone, or is no entity of ours.
@@ -224,7 +224,7 @@ pub(crate) async fn table_of(db: &Db, name: &str) -> Result<Option<Arc<Table>>> 
         return Ok(None);
     };
     let dialect = db.shared.driver.dialect();
-    Ok(definition_of(name, &rows, dialect).map(|def| Arc::new(Table::new(def, dialect))))
+    Ok(definition_of(name, &rows, dialect).map(|def| Arc::new(Table::new(def, dialect, db.shared.is_audited))))
 }
 
 struct LookUp(String);

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::row::{DecodeError, RowRef};
+use super::schema::KERNEL_PREFIX;
 use super::value::{ColumnType, Value};
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
@@ -43,7 +44,7 @@ pub struct EntityDef {
     pub indexes: Vec<IndexDef>,
     /// A former name, whose data moves here.
     pub renamed_from: Option<Cow<'static, str>>,
-    /// Whether every version is kept and every change recorded. On for all that people declare.
+    /// Whether every version is kept. On for all that people declare.
     pub history: bool,
     /// Made on the first save of an undeclared name; may grow columns.
     pub dynamic: bool,
@@ -97,6 +98,11 @@ impl EntityDef {
     #[must_use]
     pub fn new(table: impl Into<Cow<'static, str>>) -> Self {
         EntityDef { table: table.into(), history: true, ..EntityDef::default() }
+    }
+
+    /// Whether changes of its rows are recorded for the audit: all, but for those of the kernel's own short-lived rows, such as sessions.
+    pub(crate) fn records_changes(&self) -> bool {
+        self.history || !self.table.starts_with(KERNEL_PREFIX)
     }
 
     /// The column of this name, automatic or its own.

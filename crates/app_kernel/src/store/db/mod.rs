@@ -33,9 +33,12 @@ mod table_text;
 mod transaction;
 pub mod url;
 pub mod value;
+mod vitals;
 pub mod workspace;
 
-use std::sync::Arc;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 pub use api::batch::{DeleteMany, GetMany, SaveMany};
@@ -54,7 +57,7 @@ pub use plan::finding::{Finding, MigrationPlan, ReplayPlan, Severity};
 
 use api::find::FindCache;
 use backup::{BackupOptions, Remote};
-use driver::{Driver, Operation};
+use driver::{Driver, Operation, Vitals, Watch, Watched};
 use error::DbError;
 use schema::check_declarations;
 use table::Table;
@@ -65,6 +68,7 @@ use crate::base::backoff::Backoff;
 use crate::base::caller::Caller;
 use crate::base::clock::Clock;
 use crate::base::error::Result;
+use crate::base::metrics::Samples;
 use crate::base::secret::Secret;
 use dynamic::Tables;
 use entity::EntityDef;
@@ -91,9 +95,12 @@ pub struct Db {
 #[derive(Debug)]
 struct Shared {
     driver: Driver,
+    vitals: Arc<Vitals>,
     tables: Tables,
     finds: FindCache,
     clock: Clock,
+    /// Whether changes leave records, which the audit is made of.
+    is_audited: bool,
     /// For backups, which have connections of their own.
     url: Secret,
     backups: Option<BackupOptions>,
@@ -101,6 +108,18 @@ struct Shared {
     remote: Option<Arc<dyn Remote>>,
     /// Told with each commit that leaves change records.
     changed: tokio::sync::Notify,
+    /// What stands on this database, by its type.
+    attached: Attached,
+}
+
+/// See [`Db::attach`].
+#[derive(Default)]
+struct Attached(RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attached")
+    }
 }
 
 /// What a database is opened with, beside its address.
@@ -110,6 +129,8 @@ pub struct DbOptions {
     pub driver: Options,
     /// Refuses entities that were not declared.
     pub schema_strict: bool,
+    /// Keeps no record of changes: what is saved here is not audited.
+    pub unaudited: bool,
     /// The source of `created_at` and `updated_at`.
     pub clock: Clock,
     /// Where backups lie. Without it, none can be made.
@@ -130,20 +151,24 @@ impl Db {
         check_declarations(entities)?;
         let driver = Driver::connect(&url, &options.driver).await?;
         let dialect = driver.dialect();
-        let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect));
+        let is_audited = !options.unaudited;
+        let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect, is_audited));
         let tables = Tables::new(declared, options.schema_strict);
         let DbOptions { clock, backups, remote, migrations, .. } = options;
         let (finds, url) = (FindCache::default(), url.text);
         let shared = Shared {
+            vitals: Vitals::new(dialect.backend()),
             driver,
             tables,
             finds,
             clock,
+            is_audited,
             url,
             backups,
             remote,
             migrations,
             changed: tokio::sync::Notify::new(),
+            attached: Attached::default(),
         };
         Ok(Db { shared: Arc::new(shared), caller: Caller::system(), transaction: None, workspace: None })
     }
@@ -163,6 +188,19 @@ impl Db {
     /// What it takes the time of a save from.
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// Lets something that stands on this database be found by every handle to it, in place of another of its type. It must hold no handle
+    /// itself: the two would keep each other.
+    pub(crate) fn attach<T: Any + Send + Sync>(&self, what: Arc<T>) {
+        let mut attached = self.shared.attached.0.write().expect("nothing panics while holding it");
+        attached.insert(TypeId::of::<T>(), what);
+    }
+
+    /// What was attached of this type.
+    pub(crate) fn attached<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let attached = self.shared.attached.0.read().expect("nothing panics while holding it");
+        Arc::clone(attached.get(&TypeId::of::<T>())?).downcast().ok()
     }
 
     /// Which database this is.
@@ -211,7 +249,6 @@ impl Db {
             }
             failures += 1;
             tokio::time::sleep(BETWEEN_LISTENS.wait(failures)).await;
-            heard();
         }
     }
 
@@ -234,11 +271,21 @@ impl Db {
         self.shared.driver.close().await;
     }
 
+    /// Tells how it is; `database` says which one it is, such as `app`.
+    pub(crate) fn tell(&self, samples: &mut Samples, database: &str) {
+        self.shared.vitals.tell(samples, database);
+        vitals::tell(&self.shared.driver, samples, database);
+    }
+
+    fn watched<O: Operation>(&self, operation: O) -> Watched<O> {
+        Watched { operation, watch: Watch::new(&self.shared.vitals) }
+    }
+
     /// Runs a read: inside the transaction, where this is one.
     async fn read<O: Operation>(&self, operation: O) -> Result<O::Output> {
         Ok(match &self.transaction {
-            Some(held) => held.run(operation).await?,
-            None => self.shared.driver.read(operation).await?,
+            Some(held) => held.run(self.watched(operation)).await?,
+            None => self.shared.driver.read(self.watched(operation)).await?,
         })
     }
 
@@ -246,9 +293,9 @@ impl Db {
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
         if let Some(held) = &self.transaction {
             held.note(operation.leaves_changes());
-            return Ok(held.run(operation).await?);
+            return Ok(held.run(self.watched(operation)).await?);
         }
-        let operation = Arc::new(operation);
+        let operation = Arc::new(self.watched(operation));
         let mut failures = 0;
         loop {
             match self.shared.driver.write(Arc::clone(&operation)).await {

@@ -20,6 +20,8 @@ pub struct Table {
     pub(crate) columns: Arc<[Cow<'static, str>]>,
     pub(crate) types: Vec<ColumnType>,
     pub(crate) sql: Statements,
+    /// Whether changes of its rows are recorded for the audit.
+    pub(crate) records_changes: bool,
 }
 
 /// The statements that every save, read and deletion uses.
@@ -71,7 +73,8 @@ const CHANGE_COLUMNS: [&str; 9] = [
 ];
 
 impl Table {
-    pub(crate) fn new(def: EntityDef, dialect: &dyn Dialect) -> Self {
+    /// Where the database is audited, changes of rows leave records.
+    pub(crate) fn new(def: EntityDef, dialect: &dyn Dialect, is_audited: bool) -> Self {
         let own = def.columns.iter().map(|column| (column.name.clone(), column.ty));
         let after = [
             (CREATED_AT, ColumnType::Timestamp),
@@ -85,8 +88,9 @@ impl Table {
             .chain(after.map(|(name, ty)| (name.into(), ty)))
             .collect();
         let columns: Arc<[Cow<'static, str>]> = all.iter().map(|(name, _)| name.clone()).collect();
-        let sql = Statements::new(&def, &columns, dialect);
-        Table { columns, types: all.iter().map(|(_, ty)| *ty).collect(), sql, def }
+        let records_changes = is_audited && def.records_changes();
+        let sql = Statements::new(&def, &columns, dialect, records_changes);
+        Table { columns, types: all.iter().map(|(_, ty)| *ty).collect(), sql, def, records_changes }
     }
 
     /// Reads a row whose columns stand in the table's order.
@@ -111,10 +115,10 @@ pub(crate) fn read_saved<T: Entity>(row: &RowRef<'_>) -> Result<Saved<T>, Decode
 
 impl Statements {
     /// What `insert_all` and `update_all` take after the row's own parameters:
-    /// operation, time, user_id, request_id, data, caller, workspace_id.
+    /// operation, time, user_id, request_id, data; caller and workspace_id too, where changes are recorded.
     pub(crate) const TRAIL: usize = 7;
 
-    fn new(def: &EntityDef, columns: &[Cow<'static, str>], dialect: &dyn Dialect) -> Self {
+    fn new(def: &EntityDef, columns: &[Cow<'static, str>], dialect: &dyn Dialect, records_changes: bool) -> Self {
         let table = quoted(&def.table, dialect);
         let history = quoted(&def.history_table(), dialect);
         let changes = quoted(CHANGES, dialect);
@@ -154,12 +158,17 @@ impl Statements {
             let [id, version] = [typed(id_at, "TEXT"), typed(version_at, "BIGINT")];
             let [operation, time] = [typed(first, "TEXT"), typed(first + 1, "TIMESTAMPTZ")];
             let [user, request, data] = [typed(first + 2, "TEXT"), typed(first + 3, "TEXT"), typed(first + 4, "JSON")];
+            let versioned =
+                format!("{history_into} SELECT {id}, {version}, {operation}, {time}, {user}, {request}, {data} FROM r");
+            if !records_changes {
+                return format!("WITH r AS ({row} RETURNING 1) {versioned}");
+            }
             let [caller, workspace] = [typed(first + 5, "TEXT"), typed(first + 6, "TEXT")];
             let mut entity = String::new();
             dialect.text_literal(&def.table, &mut entity);
             format!(
                 "WITH r AS ({row} RETURNING 1), \
-                 h AS ({history_into} SELECT {id}, {version}, {operation}, {time}, {user}, {request}, {data} FROM r) \
+                 h AS ({versioned}) \
                  {changes_into} SELECT {entity}, {id}, {version}, {operation}, {time}, {caller}, {user}, {workspace}, {request} FROM r"
             )
         };

@@ -36,7 +36,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Whether the server is there and says no, as to a wrong password.
-    fn is_an_answer(&self) -> bool {
+    pub(super) fn is_an_answer(&self) -> bool {
         matches!(self, Failure::Redis(error) if error.code().is_some())
     }
 }
@@ -72,6 +72,15 @@ impl Connector {
 
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How long connecting, and how long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {

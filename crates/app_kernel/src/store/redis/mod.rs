@@ -7,7 +7,9 @@
 //! - Keys start with the service's name, so that services can share a server.
 //! - What is asked several times in one go, or must not be torn apart, is a script.
 
+mod about;
 mod connect;
+mod listen;
 mod name;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 
 // What questions and answers are made of. Nothing else of the library names the client.
 pub(crate) use ::redis::{Cmd as Command, FromRedisValue as Answer, ToRedisArgs as Arguments, cmd as command};
+
+pub use self::about::About;
 
 use self::connect::Connector;
 use crate::base::breaker::{Admission, Breaker, BreakerRule};

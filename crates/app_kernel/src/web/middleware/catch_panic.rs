@@ -8,6 +8,11 @@ use std::pin::pin;
 use std::sync::Once;
 use std::task::Poll;
 
+use axum::response::Response;
+
+use crate::base::error::Error;
+use crate::web::reply::problem;
+
 thread_local! {
     static IS_CATCHING: Cell<bool> = const { Cell::new(false) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -64,6 +69,13 @@ pub(in crate::web) async fn catch<F: Future>(future: F) -> Result<F::Output, Pan
 }
 
 impl Panic {
+    /// Writes it into the log, and answers the request.
+    pub(in crate::web) fn answer(&self, request_id: &str) -> Response {
+        tracing::error!(request_id, place = self.place, "a handler panicked: {}", self.message);
+        let message = "something unexpected happened; it is in the log under this request's id";
+        problem(&Error::internal(message), Some(request_id))
+    }
+
     fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let place = PLACE.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
         Panic { message: panic_text(payload).to_owned(), place }

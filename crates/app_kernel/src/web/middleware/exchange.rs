@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use axum::extract::MatchedPath;
 use axum::http::Extensions;
 
 use super::client_address::ClientAddress;
 use super::limits::BodyFate;
 use super::request_id::RequestId;
+use crate::web::rate_limit::RequestLimits;
+use crate::web::traffic::Route;
 
 /// A request and what becomes of it.
 #[derive(Debug)]
@@ -18,15 +19,22 @@ pub(in crate::web) struct Exchange {
     pub(in crate::web) request_id: RequestId,
     pub(in crate::web) client: IpAddr,
     pub(in crate::web) arrived: Instant,
-    pub(super) route: OnceLock<MatchedPath>,
+    /// For layers around routes, which reach nothing else of the service.
+    pub(in crate::web) limits: Option<Arc<RequestLimits>>,
+    pub(super) route: OnceLock<Arc<Route>>,
     pub(super) workspace: OnceLock<Box<str>>,
     body: BodyFate,
 }
 
 impl Exchange {
-    pub(in crate::web) fn new(request_id: RequestId, client: IpAddr, arrived: Instant) -> Self {
+    pub(in crate::web) fn new(
+        request_id: RequestId,
+        client: IpAddr,
+        arrived: Instant,
+        limits: Option<Arc<RequestLimits>>,
+    ) -> Self {
         let (route, workspace, body) = (OnceLock::new(), OnceLock::new(), BodyFate::default());
-        Exchange { request_id, client, arrived, route, workspace, body }
+        Exchange { request_id, client, arrived, limits, route, workspace, body }
     }
 
     pub(in crate::web) fn body(&self) -> &BodyFate {

@@ -9,3 +9,4 @@ pub(super) mod limits;
 pub(super) mod request_id;
 pub(super) mod request_log;
 pub(super) mod security_headers;
+pub(super) mod tracing_span;

@@ -4,18 +4,21 @@
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::response::Response;
-use axum::routing::Route;
+use axum::routing;
 use tower::{Layer, Service};
 
 use super::exchange::{Exchange, ExchangeSlot};
+use super::tracing_span;
 use crate::base::caller::Caller;
+use crate::base::trace::Span;
 use crate::web::meter::{Ended, Meter};
+use crate::web::traffic::{Route, Traffic};
 
 /// The status that stands for a client that left before its answer, as proxies write it.
 const CLIENT_LEFT: u16 = 499;
@@ -23,24 +26,34 @@ const CLIENT_LEFT: u16 = 499;
 const LONGEST_ADDRESS: usize = 45;
 
 /// Notes the route's template, which is known inside the router only. Adds no future of its own.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::web) struct NoteRoute;
+#[derive(Debug, Clone)]
+pub(in crate::web) struct NoteRoute(pub(in crate::web) Arc<Traffic>);
 
 #[derive(Debug, Clone)]
-pub(in crate::web) struct NotingRoute(Route);
+pub(in crate::web) struct NotingRoute {
+    inner: routing::Route,
+    known: Arc<Known>,
+}
 
-impl Layer<Route> for NoteRoute {
+/// What a route is found by, and once it was asked for, what it is.
+#[derive(Debug)]
+struct Known {
+    traffic: Arc<Traffic>,
+    route: OnceLock<Arc<Route>>,
+}
+
+impl Layer<routing::Route> for NoteRoute {
     type Service = NotingRoute;
 
-    fn layer(&self, route: Route) -> NotingRoute {
-        NotingRoute(route)
+    fn layer(&self, inner: routing::Route) -> NotingRoute {
+        NotingRoute { inner, known: Arc::new(Known { traffic: Arc::clone(&self.0), route: OnceLock::new() }) }
     }
 }
 
 impl Service<Request> for NotingRoute {
     type Response = Response;
     type Error = Infallible;
-    type Future = <Route as Service<Request>>::Future;
+    type Future = <routing::Route as Service<Request>>::Future;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -50,10 +63,11 @@ impl Service<Request> for NotingRoute {
         if let (Some(ExchangeSlot(exchange)), Some(path)) =
             (request.extensions().get(), request.extensions().get::<MatchedPath>())
         {
+            let route = self.known.route.get_or_init(|| self.known.traffic.route(path.as_str()));
             // A router within a router may note it twice: the outermost sees the same template.
-            let _ = exchange.route.set(path.clone());
+            let _ = exchange.route.set(Arc::clone(route));
         }
-        self.0.call(request)
+        self.inner.call(request)
     }
 }
 
@@ -64,12 +78,21 @@ pub(in crate::web) struct RequestLine {
     pub(in crate::web) caller: Option<Caller>,
     /// Counts it, where somebody does.
     pub(in crate::web) meter: Option<Arc<dyn Meter>>,
+    /// The span of the request, where somebody collects spans.
+    pub(in crate::web) span: Option<Span>,
+    traffic: Arc<Traffic>,
     is_written: bool,
 }
 
 impl RequestLine {
-    pub(in crate::web) fn new(method: Method, exchange: Arc<Exchange>) -> Self {
-        RequestLine { method, exchange, caller: None, meter: None, is_written: false }
+    pub(in crate::web) fn new(
+        method: Method,
+        exchange: Arc<Exchange>,
+        traffic: Arc<Traffic>,
+        span: Option<Span>,
+    ) -> Self {
+        traffic.begins();
+        RequestLine { method, exchange, caller: None, meter: None, span, traffic, is_written: false }
     }
 
     pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {
@@ -77,19 +100,23 @@ impl RequestLine {
         self.emit(status, bytes);
     }
 
-    fn emit(&self, status: u16, bytes: Option<u64>) {
-        let caller = self.caller.as_ref();
-        if let (Some(meter), Some(route)) = (&self.meter, self.exchange.route.get()) {
+    fn emit(&mut self, status: u16, bytes: Option<u64>) {
+        let (caller, route, duration) =
+            (self.caller.as_ref(), self.exchange.route.get(), self.exchange.arrived.elapsed());
+        self.traffic.ends(route.map(AsRef::as_ref), &self.method, status, duration);
+        if let (Some(meter), Some(route)) = (&self.meter, route) {
             let workspace_id = self.exchange.workspace.get().map(AsRef::as_ref);
-            let (method, route, duration) = (&self.method, route.as_str(), self.exchange.arrived.elapsed());
+            let (method, route) = (&self.method, route.template());
             meter.count(&Ended { method, route, status, duration, bytes, caller, workspace_id });
         }
+        let place =
+            self.span.take().map(|span| tracing_span::end(span, route.map(AsRef::as_ref), &self.method, status));
         tracing::info!(
             target: "app_kernel::request",
             method = self.method.as_str(),
-            route = self.exchange.route.get().map_or("none", MatchedPath::as_str),
+            route = route.map_or("none", |route| route.template()),
             status,
-            duration_ms = self.exchange.arrived.elapsed().as_micros() as f64 / 1000.0,
+            duration_ms = duration.as_micros() as f64 / 1000.0,
             request_id = self.exchange.request_id.as_str(),
             caller = caller.map_or("anonymous", |caller| caller.kind().as_str()),
             user_id = caller.and_then(Caller::user_id),
@@ -97,6 +124,8 @@ impl RequestLine {
             workspace_id = self.exchange.workspace.get().map(AsRef::as_ref),
             client = AddressText::new(self.exchange.client).as_str(),
             bytes,
+            trace_id = place.as_ref().map(|place| place.trace_id_hex()),
+            span_id = place.as_ref().map(|place| place.span_id_hex()),
             "request"
         );
     }

@@ -271,7 +271,7 @@ impl Running {
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let edge = edge(router, &limits);
-        let done = tokio::spawn(serve(listener, edge, limits, async {
+        let done = tokio::spawn(serve(listener, edge, limits, Turnstile::default(), async {
             // A test that ends without a stop drops the sender.
             let _ = stopped.await;
         }));

@@ -1,5 +1,5 @@
-//! Who may do what, on every route there is: of auth, sessions, sign-in elsewhere, second factors, mail, workspaces, API keys, jobs, the audit,
-//! the usage, and of an app.
+//! Who may do what, on every route there is: of auth, sessions, sign-in elsewhere, second factors, mail, workspaces, API keys, webhooks, jobs,
+//! the audit, the usage, and of an app.
 //!
 //! The routes come from the service's own document, so one that is new fails until `rules.rs` has a line for it.
 
@@ -8,6 +8,7 @@ mod rules;
 mod stage;
 
 use app_kernel::base::config::OAuthProvider;
+use app_kernel::engine::outbound::Guard;
 use app_kernel::prelude::*;
 use serde_json::Value;
 
@@ -24,5 +25,7 @@ fn app(mut config: ServiceConfig) -> Service {
     config.oauth_providers = [(PROVIDER.to_owned(), OAuthProvider::github("an id", "a secret"))].into();
     // What was changed is counted here, so it stays.
     config.admin_worker_embedded = false;
-    crate::api_keys::app(config).task(nap)
+    // Nothing is sent here, and no name server asked.
+    let nowhere = Guard::new(|_| false, |_| async { Err(std::io::Error::other("there is no name server")) });
+    crate::api_keys::app(config).task(nap).webhooks().webhook_guard(nowhere)
 }

@@ -60,6 +60,7 @@ use Rule::{Admins, Anybody, Exactly, Members, Mine, MineAndAdmins, People, WithK
 pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("get", "/healthz", Anybody(200)),
     ("get", "/readyz", Anybody(200)),
+    ("get", "/metrics", Anybody(200)),
     // Auth. What proves something by a token in its body gets a wrong one here.
     ("post", "/auth/register", Anybody(201)),
     ("post", "/auth/login", Anybody(200)),
@@ -98,6 +99,15 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("post", "/jobs/{id}/retry", Admins(409)),
     ("get", "/audit", Admins(200)),
     ("get", "/usage", Admins(200)),
+    // Feature flags. What they say is for everybody who is signed in, and for keys with the scope.
+    ("get", "/flags", Admins(200)),
+    ("get", "/flags/{name}", Admins(200)),
+    ("put", "/flags/{name}", Admins(200)),
+    ("patch", "/flags/{name}", Admins(200)),
+    ("delete", "/flags/{name}", Admins(204)),
+    ("get", "/my-flags", Members([200, 200, 200])),
+    ("post", "/ofrep/v1/evaluate/flags", WithKeys([200, 200, 200], 403, 200)),
+    ("post", "/ofrep/v1/evaluate/flags/{key}", WithKeys([200, 200, 200], 403, 200)),
     // Workspaces.
     ("get", "/workspaces", People(200)),
     ("post", "/workspaces", People(201)),
@@ -123,6 +133,18 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("get", "/workspaces/{id}/api-keys/{key_id}", Members([200, 200, 403])),
     ("delete", "/workspaces/{id}/api-keys/{key_id}", Members([204, 204, 403])),
     ("post", "/workspaces/{id}/api-keys/{key_id}/rotate", Members([201, 201, 403])),
+    // Webhooks.
+    ("get", "/workspaces/{id}/webhooks", Members([200, 200, 403])),
+    ("post", "/workspaces/{id}/webhooks", Members([201, 201, 403])),
+    ("get", "/workspaces/{id}/webhooks/{webhook_id}", Members([200, 200, 403])),
+    ("patch", "/workspaces/{id}/webhooks/{webhook_id}", Members([200, 200, 403])),
+    ("delete", "/workspaces/{id}/webhooks/{webhook_id}", Members([204, 204, 403])),
+    ("post", "/workspaces/{id}/webhooks/{webhook_id}/rotate", Members([200, 200, 403])),
+    ("post", "/workspaces/{id}/webhooks/{webhook_id}/test", Members([201, 201, 403])),
+    ("post", "/workspaces/{id}/webhooks/{webhook_id}/recover", Members([200, 200, 403])),
+    ("get", "/workspaces/{id}/webhooks/{webhook_id}/deliveries", Members([200, 200, 403])),
+    ("get", "/workspaces/{id}/webhooks/{webhook_id}/deliveries/{delivery_id}", Members([200, 200, 403])),
+    ("post", "/workspaces/{id}/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver", Members([200, 200, 403])),
     // The app's own, in the workspace that `?workspace_id=` or the path names: `WorkspaceMember` and its kin, `CurrentUser`, `AdminUser`.
     ("get", "/projects", Members([200, 200, 200])),
     ("post", "/projects", Members([201, 201, 201])),

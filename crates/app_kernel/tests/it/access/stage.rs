@@ -7,6 +7,7 @@ use app_kernel::base::id::new_id;
 use app_kernel::base::secret::{Secret, token_hash};
 use app_kernel::feature::api_keys::create_api_key;
 use app_kernel::feature::auth::{Role, Session, User};
+use app_kernel::feature::webhooks::{DeliveryState, WebhookDelivery};
 use app_kernel::feature::workspaces::{Invite, Member, MemberRole, Workspace};
 use app_kernel::prelude::*;
 use app_kernel::testing::service::PASSWORD;
@@ -32,6 +33,9 @@ pub(super) struct Stage {
     key: String,
     /// A key of the owner's own.
     own_key: String,
+    /// A webhook of the workspace, and something that it has missed.
+    webhook: String,
+    delivery: String,
     /// A session of the owner's, on another device.
     session: String,
     /// Somebody in the workspace with whom something can be done.
@@ -109,10 +113,24 @@ impl Stage {
         let jobs = service.kernel().jobs().expect("jobs");
         let later = Duration::from_secs(3600);
         let job = jobs.enqueue("nap", json!({})).user(&owner).delay(later).await.expect("a job").job_id;
+        set_flag(service.kernel(), "beta").enabled(true).await.expect("a flag");
         let own_key = create_api_key(&db, &owner).await.expect("a key").info.id;
         let foreign = create_api_key(&db, &stranger).workspace(&other).scopes(["*"]).await.expect("a key");
         let without = create_api_key(&db, &owner).workspace(&workspace).await.expect("a key");
         let all = create_api_key(&db, &owner).workspace(&workspace).scopes(["*"]).await.expect("a key");
+        let webhook = create_webhook(&db, &workspace, HOOK).await.expect("a webhook").info.id;
+        let missed = WebhookDelivery {
+            webhook_id: webhook.clone(),
+            event_id: "an event".to_owned(),
+            event: "thing.happened".to_owned(),
+            state: DeliveryState::Failed,
+            attempts: 10,
+            failures: 10,
+            next_attempt_at: None,
+            last_status: Some(500),
+            last_outcome: None,
+        };
+        let delivery = db.save(missed).await.expect("a delivery").id;
 
         let anonymous = service.anonymous();
         let with = |token: &str| anonymous.clone().with_token(token);
@@ -122,7 +140,22 @@ impl Stage {
             .chain([&foreign.key, &without.key, &all.key].map(|key| with(key)))
             .collect();
         let (session, key, target_address) = (sessions[6].id.clone(), all.id.clone(), address("target", n));
-        Stage { callers, workspace, project, job, invite, token, key, own_key, session, target, target_address, n }
+        Stage {
+            callers,
+            workspace,
+            project,
+            job,
+            invite,
+            token,
+            key,
+            own_key,
+            webhook,
+            delivery,
+            session,
+            target,
+            target_address,
+            n,
+        }
     }
 
     /// The route with its parameters filled in; its workspace is named by the query where the path names none.
@@ -139,13 +172,17 @@ impl Stage {
             .replace("{workspace_id}", &self.workspace)
             .replace("{user_id}", &self.target)
             .replace("{invite_id}", &self.invite)
+            .replace("{webhook_id}", &self.webhook)
+            .replace("{delivery_id}", &self.delivery)
             .replace("{token}", &self.token)
             .replace("{provider}", PROVIDER)
+            .replace("{name}", "beta")
+            .replace("{key}", "beta")
             .replace("{key_id}", if names_workspace { &self.key } else { &self.own_key });
         match template {
-            "/healthz" | "/readyz" => filled,
+            "/healthz" | "/readyz" | "/metrics" => filled,
             // Those of a service's administrators know no workspace, or many.
-            "/jobs" | "/audit" | "/usage" => format!("/api/v1{filled}"),
+            "/jobs" | "/audit" | "/usage" | "/flags" | "/flags/{name}" => format!("/api/v1{filled}"),
             _ if names_workspace => format!("/api/v1{filled}"),
             _ => format!("/api/v1{filled}?workspace_id={}", self.workspace),
         }
@@ -173,16 +210,26 @@ impl Stage {
             ("post", "/auth/second-factor/confirm") => json!({ "code": "123456" }),
             ("patch", "/workspaces/{id}/members/{user_id}") => json!({ "role": "admin" }),
             ("post", "/workspaces/{id}/invite") => json!({ "email": format!("other-{}@example.com", self.n) }),
+            ("put" | "patch", "/flags/{name}") => json!({ "enabled": true }),
+            ("post", "/ofrep/v1/evaluate/flags" | "/ofrep/v1/evaluate/flags/{key}") => json!({ "context": {} }),
             ("post", path) if path.ends_with("/rotate") => json!({}),
+            ("post", path) if path.ends_with("/recover") => json!({ "since": "2020-01-01T00:00:00Z" }),
+            ("post" | "patch", path) if path.ends_with("/webhooks") || path.ends_with("/{webhook_id}") => {
+                json!({ "url": HOOK })
+            }
             _ => json!({ "name": "Another" }),
         }
     }
 
     /// What nobody may read who is refused.
-    pub(super) fn secrets(&self) -> [&str; 6] {
-        [&self.project, &self.job, &self.invite, &self.token, &self.key, &self.own_key]
+    pub(super) fn secrets(&self) -> [&str; 8] {
+        let Stage { project, job, invite, token, key, own_key, webhook, delivery, .. } = self;
+        [project, job, invite, token, key, own_key, webhook, delivery]
     }
 }
+
+/// Where nobody is (RFC 2606).
+const HOOK: &str = "https://receiver.invalid/hook";
 
 fn address(name: &str, n: usize) -> String {
     format!("{name}-{n}@example.com")

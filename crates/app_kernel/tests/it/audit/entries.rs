@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use app_kernel::feature::audit::{get_audit_logs, purge_audit_logs};
+use app_kernel::feature::audit::{get_audit_logs, purge_audit_logs, verify};
 use app_kernel::prelude::*;
 use app_kernel::testing::{TestDatabase, TestService, on_every_database};
 use serde_json::json;
 
 use super::{Deployment, carried, deployment, deployments, entries};
+use crate::jobs::until;
 
 on_every_database!(
     a_change_is_told_with_what_it_changed_and_by_whom,
@@ -16,8 +17,88 @@ on_every_database!(
     entries_are_narrowed_by_what_is_asked_and_come_in_pages,
     what_is_older_than_a_moment_can_be_purged,
     a_change_of_a_transaction_that_was_undone_is_not_there,
-    undeclared_entities_are_audited_too
+    undeclared_entities_are_audited_too,
+    what_keeps_no_history_is_audited_without_fields,
+    what_is_older_than_the_configuration_says_is_purged,
+    an_audit_that_is_off_leaves_no_records,
 );
+
+async fn an_audit_that_is_off_leaves_no_records(database: TestDatabase) {
+    let off = |config| {
+        deployments(ServiceConfig { audit_enabled: false, metering_enabled: false, ..config }).entity::<Reading>()
+    };
+    let service = TestService::start_on(database, off).await;
+    let ann = service.sign_up("ann").await;
+    let db = service.db();
+    let saved = db.save(deployment("web:1", 1)).await.expect("a save");
+    let saved = db.save(saved).await.expect("a save");
+    db.save(Reading { celsius: 1.0 }).await.expect("a save");
+    db.save_many([deployment("web:2", 1), deployment("web:3", 1)]).await.expect("saves");
+    db.save_entity("notes", json!({ "text": "a" })).await.expect("a save");
+    assert!(db.delete::<Deployment>(&saved.id).await.expect("an answer"));
+    assert!(db.delete::<Deployment>(&saved.id).permanent().await.expect("an answer"));
+    let versions = db.history::<Deployment>(&saved.id).await.expect("the history is another matter");
+    assert_eq!(versions.len(), 4);
+    let rows = db.query("SELECT [seq] FROM [kernel_changes]", ()).await.expect("a query");
+    assert_eq!(rows.len(), 0);
+    let workers: Vec<_> = service.kernel().workers().iter().map(|worker| worker.name).collect();
+    assert_eq!(workers, ["mail"], "nobody has any of it to carry");
+    for path in ["/audit", "/usage"] {
+        ann.get(path).await.expect(404);
+    }
+}
+
+/// Promise: P4
+async fn what_is_older_than_the_configuration_says_is_purged(database: TestDatabase) {
+    let keeping = |config| deployments(ServiceConfig { audit_keep_days: Some(30), ..config });
+    let service = TestService::start_on(database, keeping).await;
+    for image in ["web:1", "web:2"] {
+        service.db().save(deployment(image, 1)).await.expect("a save");
+    }
+    assert_eq!(entries(&service, "deployments").await.len(), 2, "they are young");
+    service.advance(Duration::from_secs(31 * 24 * 3600));
+    service.db().save(deployment("web:3", 1)).await.expect("a save");
+    carried(&service.db()).await;
+    let _next = service.beside(keeping).await;
+    until("the old ones are purged", async || entries(&service, "deployments").await.len() == 1).await;
+    let admin = service.kernel().admin_db().expect("an admin database");
+    let verified = verify(&admin, "deployer", None).await.expect("a look").expect("the chain goes on from there");
+    assert_eq!((verified.entries, verified.purged), (1, 2));
+}
+
+/// Something that changes too often to keep every version.
+#[derive(Debug, Clone, Entity)]
+#[entity(history = false)]
+struct Reading {
+    celsius: f64,
+}
+
+/// Promise: P1
+async fn what_keeps_no_history_is_audited_without_fields(database: TestDatabase) {
+    let service = TestService::start_on(database, |config| deployments(config).entity::<Reading>()).await;
+    let db = service.db();
+    let mut reading = db.save(Reading { celsius: 20.5 }).await.expect("a save");
+    reading.celsius = 21.0;
+    let reading = db.save(reading).await.expect("a save");
+    db.save_entity("readings", json!({ "id": reading.id, "celsius": 22.0 })).await.expect("a save");
+    assert!(db.delete::<Reading>(&reading.id).await.expect("an answer"));
+    assert!(db.delete::<Reading>(&reading.id).permanent().await.expect("an answer"));
+    db.save_many([Reading { celsius: 1.0 }, Reading { celsius: 2.0 }]).await.expect("saves");
+
+    let entries = entries(&service, "readings").await;
+    let told: Vec<_> = entries.iter().rev().map(|entry| (entry.action.as_str(), entry.entity_version)).collect();
+    let expected = [
+        ("created", 1),
+        ("updated", 2),
+        ("updated", 3),
+        ("soft_deleted", 4),
+        ("deleted", 5),
+        ("created", 1),
+        ("created", 1),
+    ];
+    assert_eq!(told, expected);
+    assert!(entries.iter().all(|entry| entry.changes.is_none()), "{entries:?}");
+}
 
 /// Promise: B5, P1, P3, R1, C14
 async fn a_change_is_told_with_what_it_changed_and_by_whom(database: TestDatabase) {

@@ -45,6 +45,7 @@ async fn no_secret_is_in_a_log_an_answer_or_a_table(database: TestDatabase) {
         .envs([(SERVES, "1"), ("DATABASE_URL", &url), ("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", FORMER_SECRET)])
         .env("DATA_DIR", database.data_dir())
         .envs([("REDIS_URL", redis_url.as_str()), (NAME, &app_kernel::base::id::new_id())])
+        .env("RATE_LIMIT_REQUESTS", "100000")
         .envs([("PORT", "0"), ("LOG_LEVEL", "trace"), ("LOG_FORMAT", "json"), ("ALLOW_SELF_SIGNUP", "true")])
         .envs([("SMTP_URL", smtp_url.as_str()), ("MAIL_FROM", "no-reply@example.com")])
         .stdin(Stdio::piped())

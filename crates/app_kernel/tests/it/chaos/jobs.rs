@@ -7,18 +7,22 @@ use std::time::{Duration, Instant};
 
 use app_kernel::base::secret::Secret;
 use app_kernel::feature::jobs::{Job, JobState};
+use app_kernel::feature::metering::{get_usage, track_usage};
 use app_kernel::prelude::*;
 use app_kernel::service::WorkerShare;
 use app_kernel::store::db::Backend;
+use app_kernel::store::redis::{Redis, RedisOptions};
 use app_kernel::testing::{TestDatabase, on_every_database};
 
 use super::moment;
 use super::victim::{Victim, Work};
+use crate::support::redis_server::RedisServer;
 use crate::support::servers::Servers;
-use crate::support::{Dice, scale, seed};
+use crate::support::{Dice, figure, scale, seed};
 
 on_every_database!(
     jobs_survive_workers_that_are_killed,
+    jobs_survive_a_redis_that_is_killed,
     a_task_that_takes_its_process_down_comes_to_its_last_try,
     a_process_in_the_role_worker_runs_its_tasks_and_no_others,
     a_long_job_of_a_healthy_worker_is_run_once,
@@ -54,6 +58,7 @@ async fn note_try(ctx: &JobContext) -> Result<()> {
 #[task(max_attempts = 50, backoff = "100ms")]
 async fn work_for(millis: u64, ctx: JobContext) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(millis)).await;
+    track_usage(ctx.kernel()).count("tries", 1).record()?;
     note_try(&ctx).await
 }
 
@@ -166,7 +171,7 @@ async fn tries(db: &Db) -> (usize, usize) {
 
 /// Promise: R-01
 async fn jobs_survive_workers_that_are_killed(database: TestDatabase) {
-    let (count, kills, seed) = (scale(400), scale(6), seed());
+    let (count, kills, seed) = (figure(400, 20_000), figure(6, 200), seed());
     let url = database.url();
     let home = tempfile::tempdir().expect("the temporary folder can be written");
     let kernel = onlooker(url, home.path()).await;
@@ -190,6 +195,39 @@ async fn jobs_survive_workers_that_are_killed(database: TestDatabase) {
     );
     println!("R-01 held: {count} jobs, {kills} × kill -9 of workers, {distinct} completed, {runs} runs, seed {seed}");
     db.close().await;
+}
+
+/// Promise: R-01
+async fn jobs_survive_a_redis_that_is_killed(database: TestDatabase) {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let (rounds, at_once, seed) = (figure(2, 20), 20, seed());
+    let (url, redis_url) = (database.url().clone(), redis.redis().url().clone());
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let mut processes = Vec::new();
+    for worker_embedded in [false, true, true] {
+        let with = service(&url, home.path(), LONG_LEASE, worker_embedded);
+        let redis = Redis::new(&redis_url, "chaos_jobs", RedisOptions::default()).expect("an address");
+        processes.push(with.redis(redis).start().await.expect("it starts").serve().await.expect("a free port"));
+    }
+    let jobs = processes[0].kernel().jobs().expect("jobs");
+    let (mut dice, mut count) = (Dice::new(seed), 0);
+    for _ in 0..rounds {
+        for n in 0..at_once {
+            if n == at_once / 2 {
+                redis.kill();
+            }
+            jobs.enqueue(work_for, dice.below(20) as u64).await.expect("Redis need not be there");
+            count += 1;
+        }
+        redis.start_again();
+        tokio::time::sleep(moment(&mut dice, Duration::from_millis(300))).await;
+    }
+    until("all jobs have succeeded", || all_succeeded(&jobs, count)).await;
+    assert_eq!(tries(&processes[0].kernel().db().expect("a database")).await, (count, count));
+    println!("R-01 held: {count} jobs, Redis killed {rounds} ×, {count} completed, {count} runs, seed {seed}");
+    for process in processes {
+        process.stop().await;
+    }
 }
 
 /// Promise: R-01
@@ -248,7 +286,9 @@ async fn a_task_that_takes_its_process_down_comes_to_its_last_try(database: Test
     for id in &poisoned {
         let begun = db.count::<Try>("[job_id] = ?", [id.as_str()]).await.expect("an answer");
         let job = jobs.get(id).await.expect("an answer").expect("it is kept");
-        assert_eq!((begun, job.attempt, job.max_attempts), (3, 3, 3));
+        assert_eq!((job.attempt, job.max_attempts), (3, 3));
+        // One of several may be taken down by another, in the midst of a start that is counted, before it could note that.
+        assert!(if poisons == 1 { begun == 3 } else { begun <= 3 }, "{begun} starts of 3");
         assert!(job.last_error.as_deref().is_some_and(|error| error.contains("went silent")), "{:?}", job.last_error);
     }
     println!("R-04 held: {poisons} poisons of 3 starts each have failed, {count} other jobs have succeeded");
@@ -269,7 +309,10 @@ async fn a_process_in_the_role_worker_runs_its_tasks_and_no_others(database: Tes
     worker.signal("TERM");
     assert!(worker.end(), "it stops in order");
     assert_eq!(state(&others).await, JobState::Ready);
-    kernel.db().expect("a database").close().await;
+    // What it noted down lies in a folder of its own: nobody else has counted it.
+    let admin = kernel.admin_db().expect("a database");
+    assert_eq!(get_usage(&admin).app("chaos_jobs").await.expect("usage").get("tries"), 1);
+    admin.close().await;
 }
 
 /// Promise: R-02

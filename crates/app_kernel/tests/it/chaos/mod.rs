@@ -19,6 +19,8 @@ mod power_cuts;
 mod starts;
 #[cfg(target_os = "linux")]
 mod victim;
+#[cfg(target_os = "linux")]
+mod webhooks;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use app_kernel::base::secret::Secret;
 use app_kernel::store::db::Db;
 use app_kernel::store::db::entity::Entity;
 
-use super::jobs;
+use super::{jobs, webhooks};
 use crate::backup;
 use crate::db::{Widget, widget};
 
@@ -40,6 +40,8 @@ pub(super) enum Work {
     Worker(&'static str),
     /// Run jobs until told to end, with leases of this length.
     Jobs(Duration),
+    /// Deliver webhooks.
+    Webhooks,
     /// Serve, and say the address.
     Serve,
 }
@@ -54,6 +56,9 @@ async fn victim() {
     }
     if let Some(lease) = what.strip_prefix("jobs ") {
         return jobs::work(lease, &Secret::new(url), Path::new(folder), || say("ready")).await;
+    }
+    if what == "webhooks" {
+        return webhooks::work(&Secret::new(url), Path::new(folder), || say("ready")).await;
     }
     if what == "serve" {
         return serve(url, folder).await;
@@ -123,6 +128,7 @@ impl Victim {
             Work::Save(run) => format!("save {run}"),
             Work::Worker(task) => format!("worker {task}"),
             Work::Jobs(lease) => format!("jobs {}", lease.as_secs()),
+            Work::Webhooks => "webhooks".to_owned(),
             Work::Serve => "serve".to_owned(),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));

@@ -4,6 +4,7 @@ mod enqueuing;
 mod over_http;
 mod queues;
 mod running;
+mod waking;
 mod workers;
 
 use std::time::Duration;

@@ -1,22 +1,12 @@
 //! `/jobs` over HTTP: whose a job is sees it, admins see all, and nobody sees a payload.
 
-use app_kernel::feature::auth::{Role, User};
-use app_kernel::testing::{Client, TestDatabase, TestService, on_every_database};
+use app_kernel::testing::{TestDatabase, TestService, on_every_database};
 use serde_json::json;
 
 use super::{app, behave, jobs, start};
+use crate::support::people::admin;
 
 on_every_database!(whoever_a_job_is_for_sees_how_it_is_and_strangers_see_nothing, admins_list_cancel_retry_and_delete,);
-
-/// Somebody whose role is admin from the first request on.
-async fn admin(service: &TestService) -> Client {
-    let root = service.sign_up("root").await;
-    let found = service.db().find::<User>("[email_key] = ?", ["root@example.com"]).first().await;
-    let mut user = found.expect("an answer").expect("a user");
-    user.role = Role::Admin;
-    service.db().save(user).await.expect("saved");
-    root
-}
 
 async fn whoever_a_job_is_for_sees_how_it_is_and_strangers_see_nothing(database: TestDatabase) {
     let service = start(database).await;
@@ -59,12 +49,13 @@ async fn admins_list_cancel_retry_and_delete(database: TestDatabase) {
         items.map(|job| job["id"].as_str().expect("an id").to_owned()).collect()
     };
     let newest_first: Vec<String> = ids.iter().rev().cloned().collect();
-    assert_eq!(list("").await, newest_first);
+    assert_eq!(list("queue=slow").await, newest_first);
+    assert_eq!(list("task=kernel.mail").await.len(), 1, "her own welcome: the kernel's jobs are seen too");
     assert_eq!(list("state=failed&task=behave&queue=slow").await, [ids[1].clone()]);
     assert_eq!(list("task=mark").await, Vec::<String>::new());
-    let page = root.get("/jobs?limit=2").await.expect(200).json();
+    let page = root.get("/jobs?queue=slow&limit=2").await.expect(200).json();
     let next = page["next"].as_str().expect("there is more");
-    assert_eq!(list(&format!("limit=2&after={next}")).await, [ids[0].clone()]);
+    assert_eq!(list(&format!("queue=slow&limit=2&after={next}")).await, [ids[0].clone()]);
     root.get("/jobs?state=lost").await.expect(422);
 
     let failed = root.get(&format!("/jobs/{}", ids[1])).await.expect(200).json();

@@ -29,7 +29,7 @@ async fn a_worker_beside_the_requests_runs_what_is_enqueued(database: TestDataba
     let id = jobs(&service).enqueue(mark, word("gear")).await.expect("enqueued").job_id;
     until("the job is done", || async { state(&service, &id).await == JobState::Succeeded }).await;
     let ready = service.anonymous().get("/readyz").await.expect(200).json();
-    assert_eq!(ready["checks"]["jobs"], "ok", "{ready}");
+    assert_eq!(ready["workers"]["jobs"]["status"], "ok", "{ready}");
 }
 
 /// Promise: R-01

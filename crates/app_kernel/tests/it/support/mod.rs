@@ -5,7 +5,9 @@ pub(crate) mod browser;
 pub(crate) mod disk;
 pub(crate) mod oauth_provider;
 pub(crate) mod open_transactions;
+pub(crate) mod people;
 pub(crate) mod program;
+pub(crate) mod receiver;
 #[cfg(target_os = "linux")]
 pub(crate) mod redis_server;
 pub(crate) mod repository;
@@ -14,6 +16,7 @@ pub(crate) mod s3_server;
 #[cfg(target_os = "linux")]
 pub(crate) mod servers;
 pub(crate) mod smtp;
+pub(crate) mod tls_server;
 
 /// How many times something happens in a test of faults: `CHAOS_SCALE=20` makes it twenty times as many.
 pub(crate) fn scale(times: usize) -> usize {

@@ -67,10 +67,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// An empty folder, a free port, nothing else.
+    /// An empty folder, a free port, and no Docker that starts what a test wants to be missing; nothing else.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
-        Place { folder, variables: Vec::new() }.with("PORT", "0")
+        Place { folder, variables: Vec::new() }.with("PORT", "0").with("DEV_AUTOSTART", "false")
     }
 
     /// The same, with a variable.

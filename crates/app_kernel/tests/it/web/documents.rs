@@ -36,7 +36,7 @@ async fn without_the_alias_only_the_prefix_answers() {
     anonymous.get("/v7/auth/me").await.expect(401);
     let document = anonymous.get("/openapi.json").await.expect(200).json();
     let mut paths = document["paths"].as_object().expect("paths").keys();
-    assert!(paths.all(|path| path.starts_with("/v7/") || ["/healthz", "/readyz"].contains(&path.as_str())));
+    assert!(paths.all(|path| path.starts_with("/v7/") || ["/healthz", "/readyz", "/metrics"].contains(&path.as_str())));
 }
 
 #[tokio::test]

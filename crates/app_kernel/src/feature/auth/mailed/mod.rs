@@ -5,13 +5,15 @@
 //! - A request for a mail is answered before anybody looks whether the address is known; looking, writing and sending happen beside it. So
 //!   the answer and its time say nothing of who is here.
 //! - A new password ends all sessions, and all other links of its user. A second factor stays: the mailbox alone opens nothing.
-//! - Mail that was asked for is in memory until it is sent; a process that is killed loses it, and people ask again.
+//! - Mail that was asked for is a sealed row until it is sent: a process that is killed loses none.
 
 mod letters;
 mod routes;
 mod store;
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use self::letters::Letters;
 pub(crate) use self::letters::Notice;
@@ -21,10 +23,9 @@ use super::flows::Visit;
 use super::model::EmailAddress;
 use super::store::{User, user_of_address};
 use super::{Auth, store as auth_store};
-use crate::base::clock::Clock;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, OrInternal as _, Result};
 use crate::base::secret::Secret;
-use crate::engine::mail::{Mail, MailQueue};
+use crate::engine::mail::{Mail, MailQueue, Writer};
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
 
@@ -34,13 +35,20 @@ pub(super) use self::store::{delete_of_user, entities, sweep};
 /// How mail is asked for.
 pub(super) struct Post {
     queue: MailQueue,
-    letters: Arc<Letters>,
+    letters: Letters,
 }
 
 impl Post {
     pub(super) fn new(queue: MailQueue, public_url: &str) -> Self {
-        Post { queue, letters: Arc::new(Letters::new(public_url)) }
+        Post { queue, letters: Letters::new(public_url) }
     }
+}
+
+/// A letter that is asked for, and written when it is sent: only then is it looked who gets it, and made the link in it.
+#[derive(Serialize, Deserialize)]
+enum Letter {
+    Verify { user_id: String },
+    ResetPassword { address: String },
 }
 
 impl Auth {
@@ -64,8 +72,7 @@ impl Auth {
     async fn ask_for_verification(&self, visit: &Visit, user: &Saved<User>) -> Result<()> {
         self.post.queue.check_is_on()?;
         self.limits.mail(&user.email_key, visit.origin).await?;
-        let (writer, user_id) = (self.writer(visit), user.id.clone());
-        self.post.queue.post(async move { writer.verify(&user_id).await })
+        self.post.queue.ask(&self.db, Letter::Verify { user_id: user.id.clone() }).await
     }
 
     /// Sends a link that sets a password to whoever has this address, if anybody.
@@ -75,24 +82,15 @@ impl Auth {
             Error::invalid("mail can't be sent there").code("unprocessable").field("/email", problem)
         })?;
         self.limits.mail(&address.key, visit.origin).await?;
-        let writer = self.writer(visit);
-        self.post.queue.post(async move { writer.reset_password(&address).await })
+        self.post.queue.ask(&self.db, Letter::ResetPassword { address: address.typed }).await
     }
 
-    fn writer(&self, visit: &Visit) -> Writer {
-        let db = self.db.with_caller(visit.caller.clone());
-        Writer { db, clock: self.clock.clone(), letters: Arc::clone(&self.post.letters) }
-    }
-
-    /// Tells somebody what has happened to their account. A failure is logged: what happened has happened.
-    pub(crate) fn notify(&self, user: &User, notice: Notice) {
+    /// Tells somebody what has happened to their account, once the transaction in which it happens is committed. Nobody is told where mail is off.
+    pub(crate) async fn notify(&self, tx: &Db, user: &User, notice: Notice) -> Result<()> {
         if !self.post.queue.is_on() {
-            return;
+            return Ok(());
         }
-        let mail = self.post.letters.notice(&user.email, notice);
-        if let Err(error) = self.post.queue.post(async { Ok(Some(mail)) }) {
-            tracing::warn!("a notice of {notice:?} can't be sent: {error}");
-        }
+        self.post.queue.post(tx, self.post.letters.notice(&user.email, notice)).await
     }
 
     /// Takes a link that shows that an address is its owner's.
@@ -132,11 +130,11 @@ impl Auth {
                 let user = tx.save(user).await?;
                 store::delete_of_user(&tx, &user.id).await?;
                 auth_store::revoke_others(&tx, &user.id, "", now).await?;
+                self.notify(&tx, &user, Notice::PasswordChanged).await?;
                 Ok(user)
             })
             .await?;
         self.identities.forget_user(&user.id);
-        self.notify(&user, Notice::PasswordChanged);
         Ok(())
     }
 
@@ -153,26 +151,31 @@ impl Auth {
     }
 }
 
-/// Looks up who is written to, and makes the link, beside the request.
-struct Writer {
-    db: Db,
-    clock: Clock,
-    letters: Arc<Letters>,
-}
-
-impl Writer {
-    async fn verify(&self, user_id: &str) -> Result<Option<Mail>> {
-        let user = self.db.get::<User>(user_id).await?.filter(|user| user.is_active);
-        let Some(user) = user else { return Ok(None) };
-        let token = store::issue(&self.db, &user, Purpose::VerifyEmail, self.clock.now()).await?;
-        Ok(Some(self.letters.verify(&user.email, &token)))
+impl Auth {
+    /// Writes the letters that were asked for, beside the requests.
+    pub(crate) fn writer(self: &Arc<Self>) -> Writer {
+        let auth = Arc::clone(self);
+        Arc::new(move |letter| {
+            let auth = Arc::clone(&auth);
+            Box::pin(async move { auth.write(letter).await })
+        })
     }
 
-    async fn reset_password(&self, address: &EmailAddress) -> Result<Option<Mail>> {
-        let user = user_of_address(&self.db, address).await?.filter(|user| user.is_active);
-        let Some(user) = user else { return Ok(None) };
-        let token = store::issue(&self.db, &user, Purpose::ResetPassword, self.clock.now()).await?;
-        Ok(Some(self.letters.reset_password(&user.email, &token)))
+    async fn write(&self, letter: serde_json::Value) -> Result<Option<Mail>> {
+        let letter = serde_json::from_value(letter).or_internal("reading a letter that was asked for")?;
+        let (user, purpose) = match letter {
+            Letter::Verify { user_id } => (self.db.get::<User>(&user_id).await?, Purpose::VerifyEmail),
+            Letter::ResetPassword { address } => match EmailAddress::parse(&address) {
+                Ok(address) => (user_of_address(&self.db, &address).await?, Purpose::ResetPassword),
+                Err(_) => return Ok(None),
+            },
+        };
+        let Some(user) = user.filter(|user| user.is_active) else { return Ok(None) };
+        let (letters, token) = (&self.post.letters, store::issue(&self.db, &user, purpose, self.clock.now()).await?);
+        Ok(Some(match purpose {
+            Purpose::VerifyEmail => letters.verify(&user.email, &token),
+            Purpose::ResetPassword => letters.reset_password(&user.email, &token),
+        }))
     }
 }
 

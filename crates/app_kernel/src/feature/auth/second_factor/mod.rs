@@ -11,10 +11,8 @@
 mod routes;
 mod store;
 mod totp;
-mod vault;
 
 use self::store::SecondFactor;
-use self::vault::Vault;
 use super::Auth;
 use super::challenge::{Begun, Challenges};
 use super::extract::UserIdentity;
@@ -25,6 +23,7 @@ use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use crate::base::secret::fill_random;
+use crate::base::vault::Vault;
 use crate::store::db::row::Saved;
 
 pub(super) use self::routes::routes;
@@ -49,7 +48,7 @@ impl SecondFactors {
         let issuer = url.split_once("://").map_or(&*url, |(_, place)| place).to_owned();
         let secrets = config.signing_secrets();
         SecondFactors {
-            vault: Vault::new(&secrets),
+            vault: Vault::new("second factors", &secrets),
             challenges: Challenges::new(Begun::Login, &secrets, clock),
             issuer,
         }
@@ -131,9 +130,12 @@ impl Auth {
         let step = step.ok_or_else(wrong_code)?;
         let codes: Vec<String> = std::iter::repeat_with(recovery_code).take(RECOVERY_CODES).collect();
         let (db, now) = (self.db.with_caller(visit.caller.clone()), self.clock.now());
-        db.transaction(async |tx| store::confirm(&tx, &begun, step, &codes, &who.session_id, now).await).await?;
+        db.transaction(async |tx| {
+            store::confirm(&tx, &begun, step, &codes, &who.session_id, now).await?;
+            self.notify(&tx, &user, Notice::SecondFactorAdded).await
+        })
+        .await?;
         self.identities.forget_session(&who.session_id);
-        self.notify(&user, Notice::SecondFactorAdded);
         Ok(codes)
     }
 
@@ -158,9 +160,12 @@ impl Auth {
             return Err(wrong_code());
         }
         let db = self.db.with_caller(visit.caller.clone());
-        db.transaction(async |tx| store::delete_of_user(&tx, &user.id).await).await?;
+        db.transaction(async |tx| {
+            store::delete_of_user(&tx, &user.id).await?;
+            self.notify(&tx, &user, Notice::SecondFactorRemoved).await
+        })
+        .await?;
         self.identities.forget_user(&user.id);
-        self.notify(&user, Notice::SecondFactorRemoved);
         Ok(())
     }
 

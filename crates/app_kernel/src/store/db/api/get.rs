@@ -10,7 +10,7 @@ use super::values::is_possible_id;
 use crate::base::error::Result;
 use crate::store::db::entity::Entity;
 use crate::store::db::history::{Version, read_version};
-use crate::store::db::ops::read::Select;
+use crate::store::db::ops::read::{Lookup, Select};
 use crate::store::db::value::Value;
 use crate::store::db::workspace::Scope;
 use crate::store::db::{Db, driver::RowRef};
@@ -78,8 +78,8 @@ impl<S: Shape> IntoFuture for Get<S> {
                 Some(scope) if !scope.holds_read(row)? => Ok(None),
                 _ => S::read(&table, row).map(Some),
             };
-            let found = self.db.read(Select { sql, params: vec![Value::Text(self.id)], read }).await?;
-            Ok(found.into_iter().next().flatten())
+            let found = self.db.read(Lookup(Select { sql, params: vec![Value::Text(self.id)], read })).await?;
+            Ok(found.flatten())
         })
     }
 }

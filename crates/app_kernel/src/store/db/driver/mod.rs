@@ -20,9 +20,11 @@ mod server_tests;
 pub(crate) mod sqlite;
 #[cfg(feature = "postgres")]
 mod tls;
+mod watch;
 
 #[cfg(feature = "testing")]
 pub(crate) use administer::Administrator;
+pub(crate) use watch::{Vitals, Watch, Watched};
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -37,6 +39,7 @@ use super::row::DecodeError;
 use super::url::DatabaseUrl;
 use super::value::{ColumnType, Value};
 use crate::base::error::Error;
+use crate::base::metrics::Histogram;
 
 /// How a database is opened, beside its address.
 #[derive(Debug, Clone)]
@@ -84,6 +87,12 @@ pub(crate) trait Operation: Send + Sync + 'static {
         allow(dead_code, reason = "SQLite groups writes into transactions anyhow")
     )]
     fn is_one_statement(&self, _backend: Backend) -> bool {
+        false
+    }
+
+    /// Whether it is one statement that reads a row by its key: then others of the kind may be on their way on the same connection.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the others have no such protocol"))]
+    fn is_lookup(&self) -> bool {
         false
     }
 }
@@ -195,8 +204,8 @@ impl Driver {
         }
     }
 
-    /// Calls `heard` whenever somebody notifies a channel, until the connection breaks: true where it makes sense to listen again. False, at
-    /// once, where the database can't tell.
+    /// Calls `heard` once it listens to a channel and whenever somebody notifies it, until the connection breaks: true where it makes sense to
+    /// listen again. False, at once, where the database can't tell.
     pub(crate) async fn listen(
         &self,
         #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] channel: &str,
@@ -208,6 +217,11 @@ impl Driver {
             #[cfg(any(feature = "sqlite", feature = "mysql"))]
             _ => Ok(false),
         }
+    }
+
+    /// How busy it is at this moment.
+    pub(crate) fn load(&self) -> Load {
+        for_each_driver!(self, driver => driver.load())
     }
 
     /// How long SQLite's write-ahead log is, in bytes; none where the database is a server.
@@ -224,6 +238,25 @@ impl Driver {
     pub(crate) async fn close(&self) {
         for_each_driver!(self, driver => driver.close().await);
     }
+}
+
+/// How busy a database is.
+#[derive(Debug)]
+pub(crate) enum Load {
+    /// A server, by its pool of connections.
+    Pool {
+        /// The most that there may be.
+        most: usize,
+        open: usize,
+        /// Those of them that nobody uses.
+        idle: usize,
+        /// Operations that wait for one.
+        waiting: usize,
+        /// How long they waited.
+        waits: Histogram,
+    },
+    /// SQLite, by its queues.
+    Queues { reads: usize, writes: usize },
 }
 
 /// Whether another process has this file of SQLite open.
@@ -266,7 +299,13 @@ impl Transaction {
 pub(crate) type NextPiece<'a> = dyn FnMut() -> crate::base::error::Result<Option<bytes::Bytes>> + Send + 'a;
 
 /// A connection for the length of one operation.
-pub(crate) enum Session<'a> {
+pub(crate) struct Session<'a> {
+    on: On<'a>,
+    watch: Option<Watch>,
+}
+
+/// Which connection it is.
+enum On<'a> {
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Session<'a>),
     #[cfg(feature = "postgres")]
@@ -275,30 +314,61 @@ pub(crate) enum Session<'a> {
     MySql(mysql::Session<'a>),
 }
 
+impl<'a> From<On<'a>> for Session<'a> {
+    fn from(on: On<'a>) -> Self {
+        Session { on, watch: None }
+    }
+}
+
+impl On<'_> {
+    async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        for_each_driver!(self, session => session.execute(sql, params).await)
+    }
+
+    async fn query<T: Send>(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
+    ) -> Result<Vec<T>, DbError> {
+        for_each_driver!(self, session => session.query(sql, params, decode).await)
+    }
+
+    async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        for_each_driver!(self, session => session.batch(sql).await)
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        for_each_driver!(self, session => session.dialect())
+    }
+}
+
 impl Session<'_> {
     /// How statements are written here.
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
-        for_each_driver!(self, session => session.dialect())
+        self.on.dialect()
     }
 
     /// Runs a statement and tells how many rows it touched. Prepared once for each connection.
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        for_each_driver!(self, session => session.execute(sql, params).await)
+        Watch::over(self.watch.as_ref(), sql, self.on.execute(sql, params)).await
     }
 
     /// Runs statements one after the other, up to the first that fails, and tells how many rows the first one touched.
-    /// A question mark in their texts is the place of a parameter. MySQL takes all of them in one journey.
+    /// A question mark in their texts is the place of a parameter. MySQL takes all of them in one journey, which is seen as the first.
     pub(crate) async fn execute_together(
         &mut self,
         statements: &[Statement<'_>],
         #[cfg_attr(not(feature = "mysql"), allow(unused_variables))] follows: Follows,
     ) -> Result<u64, DbError> {
-        match self {
+        let Some((first, others)) = statements.split_first() else { return Ok(0) };
+        match &mut self.on {
             #[cfg(feature = "mysql")]
-            Session::MySql(session) => session.execute_together(statements, follows).await,
+            On::MySql(session) => {
+                Watch::over(self.watch.as_ref(), first.sql, session.execute_together(statements, follows)).await
+            }
             #[allow(unreachable_patterns, reason = "where MySQL is all there is")]
             _ => {
-                let Some((first, others)) = statements.split_first() else { return Ok(0) };
                 let touched = self.execute(first.sql, first.params).await?;
                 for statement in others {
                     self.execute(statement.sql, statement.params).await?;
@@ -315,14 +385,14 @@ impl Session<'_> {
         params: &[Value],
         decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
     ) -> Result<Vec<T>, DbError> {
-        for_each_driver!(self, session => session.query(sql, params, decode).await)
+        Watch::over(self.watch.as_ref(), sql, self.on.query(sql, params, decode)).await
     }
 
     /// Writes the whole database as this session's transaction sees it to an empty file that SQLite can open.
     pub(crate) fn copy_out(&mut self, copy: &std::path::Path) -> Result<(), DbError> {
-        match self {
+        match &mut self.on {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(session) => session.copy_out(copy),
+            On::Sqlite(session) => session.copy_out(copy),
             #[allow(unreachable_patterns, reason = "where only SQLite is built in")]
             _ => Err(DbError::Refused(Error::internal(format!(
                 "{} is no file: {}",
@@ -335,9 +405,9 @@ impl Session<'_> {
     /// Runs `COPY … FROM STDIN` and sends what `next` gives, piece by piece, until it has no more. Answers how many rows came.
     /// PostgreSQL only: the others have no such statement.
     pub(crate) async fn copy_in(&mut self, sql: &str, next: &mut NextPiece<'_>) -> Result<u64, DbError> {
-        match self {
+        match &mut self.on {
             #[cfg(feature = "postgres")]
-            Session::Postgres(session) => session.copy_in(sql, next).await,
+            On::Postgres(session) => session.copy_in(sql, next).await,
             #[allow(unreachable_patterns, reason = "where PostgreSQL is the only database")]
             _ => {
                 // What they never ask for.
@@ -349,7 +419,7 @@ impl Session<'_> {
 
     /// Runs statements without parameters, one after the other, not prepared: for DDL.
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
-        for_each_driver!(self, session => session.batch(sql).await)
+        self.on.batch(sql).await
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the pools of both servers have in common.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{Manager, Pool, PoolConfig, QueueMode, Timeouts};
+use deadpool::managed::{Manager, Object, Pool, PoolConfig, PoolError, QueueMode, Timeouts};
 
-use super::Options;
+use super::{Load, Options};
+use crate::base::metrics::Histogram;
 
 /// Connections, where nobody says how many.
 const POOL_SIZE: usize = 10;
@@ -18,6 +19,26 @@ pub(super) fn new<M: Manager>(connections: M, options: &Options) -> Pool<M> {
     config.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
     let pool = Pool::builder(connections).config(config).runtime(Runtime::Tokio1).build();
     pool.expect("a pool with limits of time has the runtime that it needs for them")
+}
+
+/// Takes a connection out, and notes how long that took, however it ended.
+pub(super) async fn get<M: Manager>(pool: &Pool<M>, waits: &Histogram) -> Result<Object<M>, PoolError<M::Error>> {
+    let began = Instant::now();
+    let connection = pool.get().await;
+    waits.observe_duration(began.elapsed());
+    connection
+}
+
+/// How busy it is.
+pub(super) fn load<M: Manager>(pool: &Pool<M>, waits: &Histogram) -> Load {
+    let status = pool.status();
+    Load::Pool {
+        most: status.max_size,
+        open: status.size,
+        idle: status.available,
+        waiting: status.waiting,
+        waits: waits.clone(),
+    }
 }
 
 /// Waits until the connections of a closed pool that were in use are back, which closes them; but no longer than so long.

@@ -92,7 +92,7 @@ where
     }
 }
 
-fn server_url(backend: Backend) -> Option<String> {
+pub(super) fn server_url(backend: Backend) -> Option<String> {
     let wanted = std::env::var("DATABASES").ok();
     if wanted.is_some_and(|list| !list.split(',').any(|name| name.trim() == backend.as_str())) {
         return None;

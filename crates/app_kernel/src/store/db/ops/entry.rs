@@ -36,7 +36,7 @@ pub(crate) struct Stamp {
 pub(crate) struct Entry {
     how: How,
     row: Vec<Value>,
-    /// Parameters of the version and the change; where one statement writes all, they lie in `row` already.
+    /// Parameters of the version and the change, where there are any; where one statement writes all, they lie in `row` already.
     version: Vec<Value>,
     change: Vec<Value>,
 }
@@ -52,7 +52,7 @@ impl Entry {
             How::Update => update_order(row),
             How::Delete => vec![id.clone()],
         };
-        if !table.def.history {
+        if !table.def.history && !table.records_changes {
             return entry;
         }
         let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
@@ -62,23 +62,30 @@ impl Entry {
         let workspace = text(stamp.caller.workspace_id());
         let caller = Value::from(stamp.caller.kind().as_str());
         let data = Value::Text(data);
-        if backend == Backend::Postgres && how != How::Delete {
+        if table.def.history && backend == Backend::Postgres && how != How::Delete {
             entry.row.reserve_exact(Statements::TRAIL);
-            entry.row.extend([operation, at, user, request, data, caller, workspace]);
+            entry.row.extend([operation, at, user, request, data]);
+            if table.records_changes {
+                entry.row.extend([caller, workspace]);
+            }
         } else {
-            let entity = Value::from(table.def.table.as_ref());
-            entry.change = vec![
-                entity,
-                id.clone(),
-                version.clone(),
-                operation.clone(),
-                at.clone(),
-                caller,
-                user.clone(),
-                workspace,
-                request.clone(),
-            ];
-            entry.version = vec![id, version, operation, at, user, request, data];
+            if table.records_changes {
+                let entity = Value::from(table.def.table.as_ref());
+                entry.change = vec![
+                    entity,
+                    id.clone(),
+                    version.clone(),
+                    operation.clone(),
+                    at.clone(),
+                    caller,
+                    user.clone(),
+                    workspace,
+                    request.clone(),
+                ];
+            }
+            if table.def.history {
+                entry.version = vec![id, version, operation, at, user, request, data];
+            }
         }
         entry
     }
@@ -89,7 +96,11 @@ impl Entry {
         allow(dead_code, reason = "SQLite groups writes into transactions anyhow")
     )]
     pub(crate) fn is_one_statement(&self, table: &Table, backend: Backend) -> bool {
-        !table.def.history || (backend == Backend::Postgres && self.how != How::Delete)
+        match (table.def.history, table.records_changes) {
+            (false, false) => true,
+            (false, true) => false,
+            (true, _) => backend == Backend::Postgres && self.how != How::Delete,
+        }
     }
 
     /// Writes it. Answers whether the row was as expected; where not, nothing is written.
@@ -106,18 +117,23 @@ impl Entry {
             (How::Update, ..) => &sql.update,
             (How::Delete, ..) => &sql.delete,
         };
-        let statements = [
-            Statement { sql: row, params: &self.row },
-            Statement { sql: &sql.insert_history, params: &self.version },
-            Statement { sql: &sql.insert_change, params: &self.change },
-        ];
+        let row = Statement { sql: row, params: &self.row };
+        let version = Statement { sql: &sql.insert_history, params: &self.version };
+        let change = Statement { sql: &sql.insert_change, params: &self.change };
+        let (all, only_change) = ([row, version, change], [row, change]);
+        let statements = match (self.version.is_empty(), self.change.is_empty()) {
+            (false, false) => &all[..],
+            (false, true) => &all[..2],
+            (true, false) => &only_change[..],
+            (true, true) => &all[..1],
+        };
         let (row, version_and_change) = statements.split_at(1);
-        if self.version.is_empty() {
+        if version_and_change.is_empty() {
             return Ok(session.execute_together(row, follows).await? > 0);
         }
         // A new row is written or refused; one that is there may have changed meanwhile.
         if self.how == How::Insert {
-            return Ok(session.execute_together(&statements, follows).await? > 0);
+            return Ok(session.execute_together(statements, follows).await? > 0);
         }
         if session.execute_together(row, Follows::More).await? == 0 {
             return Ok(false);
@@ -148,6 +164,8 @@ pub(crate) async fn insert_many(
             insert_rows(session, rows, now.iter().map(|entry| &entry.row)).await?;
             if table.def.history {
                 insert_rows(session, versions, now.iter().map(|entry| &entry.version)).await?;
+            }
+            if table.records_changes {
                 insert_rows(session, changes, now.iter().map(|entry| &entry.change)).await?;
             }
         }

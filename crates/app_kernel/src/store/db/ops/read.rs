@@ -31,6 +31,29 @@ where
     }
 }
 
+/// A query for the row that has a key.
+pub(crate) struct Lookup<F>(pub(crate) Select<F>);
+
+impl<T, F> Operation for Lookup<F>
+where
+    T: Send + 'static,
+    F: Fn(&RowRef<'_>) -> Result<T, DecodeError> + Send + Sync + 'static,
+{
+    type Output = Option<T>;
+
+    async fn run(&self, session: &mut Session<'_>) -> Result<Option<T>, DbError> {
+        Ok(self.0.run(session).await?.into_iter().next())
+    }
+
+    fn is_one_statement(&self, backend: Backend) -> bool {
+        self.0.is_one_statement(backend)
+    }
+
+    fn is_lookup(&self) -> bool {
+        true
+    }
+}
+
 /// A statement that answers with the number of rows it touched.
 pub(crate) struct Execute {
     pub(crate) sql: Arc<str>,

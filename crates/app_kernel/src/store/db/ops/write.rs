@@ -27,7 +27,7 @@ impl Operation for Write {
     type Output = bool;
 
     fn leaves_changes(&self) -> bool {
-        self.table.def.history
+        self.table.records_changes
     }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<bool, DbError> {
@@ -214,7 +214,7 @@ impl Operation for Save {
     type Output = Vec<Value>;
 
     fn leaves_changes(&self) -> bool {
-        self.table.def.history
+        self.table.records_changes
     }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
@@ -230,7 +230,7 @@ impl Operation for SaveMany {
     type Output = Vec<Vec<Value>>;
 
     fn leaves_changes(&self) -> bool {
-        self.0.iter().any(|save| save.table.def.history)
+        self.0.iter().any(|save| save.table.records_changes)
     }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Vec<Value>>, DbError> {
@@ -295,7 +295,7 @@ impl Operation for Delete {
     type Output = u64;
 
     fn leaves_changes(&self) -> bool {
-        self.table.def.history
+        self.table.records_changes
     }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<u64, DbError> {
@@ -323,7 +323,7 @@ impl Operation for Revive {
     type Output = Vec<Value>;
 
     fn leaves_changes(&self) -> bool {
-        self.table.def.history
+        self.table.records_changes
     }
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {

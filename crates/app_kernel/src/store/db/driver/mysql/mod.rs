@@ -26,6 +26,7 @@ pub(super) use row::RowRef;
 use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, Operation, Options, Statement, Value};
+use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::MySql;
 
 /// How much longer than the server we wait for a statement, so that it is the server who ends it.
@@ -36,6 +37,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// A pool of connections.
 pub(crate) struct Driver {
     pool: Pool,
+    waits: Histogram,
     limits: Limits,
 }
 
@@ -55,7 +57,7 @@ impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
         let pool = connect::pool(url, options).await?;
         let limits = Limits { connect: options.connect_timeout, statement: options.statement_timeout };
-        Ok(Driver { pool, limits })
+        Ok(Driver { pool, waits: Histogram::new(SHORT_SECONDS), limits })
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
@@ -84,7 +86,8 @@ impl Driver {
         let is_one_statement = operation.is_one_statement(MySql.backend());
         let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
         to_the_end(async move {
-            let mut session = super::Session::MySql(Session { lease: &mut lease, is_whole_transaction: true });
+            let on = super::On::MySql(Session { lease: &mut lease, is_whole_transaction: true });
+            let mut session = super::Session::from(on);
             match operation.run(&mut session).await {
                 Ok(output) => lease.commit().await.map(|()| output),
                 Err(error) => {
@@ -100,12 +103,16 @@ impl Driver {
         Ok(Transaction { lease: Some(self.lease(Stage::Wanted).await?) })
     }
 
+    pub(crate) fn load(&self) -> super::Load {
+        super::pool::load(&self.pool, &self.waits)
+    }
+
     pub(crate) async fn close(&self) {
         pool::close(&self.pool, self.limits.statement + GRACE).await;
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
-        let connection = self.pool.get().await.map_err(error::from_pool)?;
+        let connection = super::pool::get(&self.pool, &self.waits).await.map_err(error::from_pool)?;
         let (is_busy, has_ended, is_last_chance) = (false, false, false);
         Ok(Lease { connection: Some(connection), stage, is_busy, has_ended, is_last_chance, limits: self.limits })
     }
@@ -140,7 +147,7 @@ struct Lease {
 
 impl Lease {
     fn session(&mut self) -> super::Session<'_> {
-        super::Session::MySql(Session { lease: self, is_whole_transaction: false })
+        super::On::MySql(Session { lease: self, is_whole_transaction: false }).into()
     }
 
     fn connection(&mut self) -> &mut Connection {

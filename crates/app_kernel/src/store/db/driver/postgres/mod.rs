@@ -7,13 +7,15 @@
 
 mod connect;
 mod error;
+mod lanes;
 mod params;
 mod pool;
 mod row;
 
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool::managed::Object;
@@ -25,11 +27,13 @@ use tokio_postgres::{Client, Statement};
 
 pub(super) use row::RowRef;
 
+use self::lanes::{Lane, Lanes};
 use self::params::Param;
 use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
 use crate::base::error::Error;
+use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::Postgres;
 
 /// How much longer than the server we wait for a statement, so that it is the server who ends it.
@@ -38,6 +42,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A pool of connections.
 pub(crate) struct Driver {
     pool: Pool,
+    waits: Histogram,
+    lanes: Lanes,
     limits: Arc<Limits>,
     address: Box<connect::Address>,
 }
@@ -89,12 +95,14 @@ impl Driver {
             is_pooled: address.is_pooled,
             is_in_address: address.has_limit("statement_timeout"),
         };
-        Ok(Driver { pool, limits: Arc::new(limits), address: Box::new(address) })
+        let (waits, lanes) = (Histogram::new(SHORT_SECONDS), Lanes::default());
+        Ok(Driver { pool, waits, lanes, limits: Arc::new(limits), address: Box::new(address) })
     }
 
-    /// Calls `heard` for each notification on a channel until the connection breaks; at once where there can be none.
+    /// Calls `heard` once it listens to a channel, and for each notification there until the connection breaks. Ends at once where there can be none.
     pub(crate) async fn listen(&self, channel: &str, heard: Arc<dyn Fn() + Send + Sync>) -> Result<bool, DbError> {
-        let Some((_client, ended)) = self.address.listen(channel, heard).await? else { return Ok(false) };
+        let Some((_client, ended)) = self.address.listen(channel, Arc::clone(&heard)).await? else { return Ok(false) };
+        heard();
         let _broke = ended.await;
         Ok(true)
     }
@@ -103,12 +111,25 @@ impl Driver {
         &Postgres
     }
 
+    pub(crate) fn load(&self) -> super::Load {
+        super::pool::load(&self.pool, &self.waits)
+    }
+
     pub(crate) fn forget_statements(&self) {
         self.pool.manager().schema_has_changed();
     }
 
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        let mut lease = self.lease(Stage::None).await?;
+        // Where sessions are lent for a transaction, nothing can be prepared for those who would share one.
+        let mut lease = if operation.is_lookup() && !self.limits.is_pooled {
+            let began = Instant::now();
+            let lane = self.lanes.enter(&self.pool).await;
+            self.waits.observe_duration(began.elapsed());
+            let lane = lane.map_err(error::from_pool)?;
+            self.lend(Held::Shared(lane), Stage::None)
+        } else {
+            self.lease(Stage::None).await?
+        };
         to_the_end(async move { operation.run(&mut lease.session()).await }).await
     }
 
@@ -137,9 +158,43 @@ impl Driver {
     }
 
     async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
-        let connection = self.pool.get().await.map_err(error::from_pool)?;
+        let connection = super::pool::get(&self.pool, &self.waits).await.map_err(error::from_pool)?;
+        Ok(self.lend(Held::Own(connection), stage))
+    }
+
+    fn lend(&self, connection: Held, stage: Stage) -> Lease {
         let limits = Arc::clone(&self.limits);
-        Ok(Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits })
+        Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits }
+    }
+}
+
+/// A connection that work has.
+#[allow(clippy::large_enum_variant, reason = "most have their own, and a box would cost each of them an allocation")]
+enum Held {
+    /// Nobody else uses it.
+    Own(Pooled),
+    /// Other lookups are on their way on it too.
+    Shared(Arc<Lane>),
+}
+
+impl Held {
+    /// Has it closed rather than used again.
+    fn close(self) {
+        match self {
+            Held::Own(connection) => drop(Object::take(connection)),
+            Held::Shared(lane) => lane.give_up(),
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Held::Own(connection) => connection,
+            Held::Shared(lane) => lane,
+        }
     }
 }
 
@@ -159,7 +214,7 @@ enum Stage {
 /// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
 struct Lease {
     /// None only while it is being dropped.
-    connection: Option<Pooled>,
+    connection: Option<Held>,
     stage: Stage,
     /// An answer is awaited; where it was not, nobody knows what the server is doing.
     is_busy: bool,
@@ -170,15 +225,15 @@ struct Lease {
 
 impl Lease {
     fn session(&mut self) -> super::Session<'_> {
-        super::Session::Postgres(Session { lease: self })
+        super::On::Postgres(Session { lease: self }).into()
     }
 
-    fn connection(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("only the drop takes it")
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("only the drop takes it")
     }
 
     fn client(&self) -> &Client {
-        &self.connection.as_ref().expect("only the drop takes it").client
+        &self.connection().client
     }
 
     /// Runs a statement; in a transaction, its failure is remembered.
@@ -295,12 +350,12 @@ impl Drop for Lease {
             return;
         };
         if self.is_busy {
-            drop(Object::take(connection));
+            connection.close();
         } else if matches!(self.stage, Stage::Open | Stage::Failed) {
             // Without a runtime, or in one that ends, the connection is closed, and the server rolls back.
             let runtime = match Handle::try_current() {
                 Ok(runtime) if !self.is_last_chance => runtime,
-                _ => return drop(Object::take(connection)),
+                _ => return connection.close(),
             };
             let mut lease = Lease {
                 connection: Some(connection),
@@ -453,7 +508,9 @@ impl Session<'_> {
         }
         let outcome = lease.plain(sql, None).await.map_err(|fault| lease.failed(fault));
         // Prepared statements may speak of columns that are gone.
-        if let Some(pool) = lease.connection.as_ref().and_then(Object::pool) {
+        if let Some(Held::Own(connection)) = &lease.connection
+            && let Some(pool) = Object::pool(connection)
+        {
             pool.manager().schema_has_changed();
         }
         if has_limit && lease.stage != Stage::Failed {

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use foldhash::fast::RandomState;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Error, Statement};
 
@@ -24,27 +26,34 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// Moves what goes over the wire.
     mover: JoinHandle<()>,
-    statements: HashMap<Box<str>, Statement, RandomState>,
+    statements: Mutex<Statements>,
     /// Of which schema the statements speak, see [`Connections`].
     schema: u64,
 }
 
+type Statements = HashMap<Box<str>, Statement, RandomState>;
+
 impl Connection {
     /// The statement of this text, prepared once.
-    pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, Error> {
-        if let Some(statement) = self.statements.get(sql) {
+    pub(super) async fn prepared(&self, sql: &str) -> Result<Statement, Error> {
+        if let Some(statement) = self.statements().get(sql) {
             return Ok(statement.clone());
         }
-        if self.statements.len() >= MOST_STATEMENTS {
-            self.statements.clear();
-        }
         let statement = self.client.prepare(sql).await?;
-        self.statements.insert(sql.into(), statement.clone());
+        let mut statements = self.statements();
+        if statements.len() >= MOST_STATEMENTS {
+            statements.clear();
+        }
+        statements.insert(sql.into(), statement.clone());
         Ok(statement)
     }
 
-    pub(super) fn forget(&mut self, sql: &str) {
-        self.statements.remove(sql);
+    pub(super) fn forget(&self, sql: &str) {
+        self.statements().remove(sql);
+    }
+
+    fn statements(&self) -> MutexGuard<'_, Statements> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,8 +83,10 @@ impl managed::Manager for Connections {
 
     async fn create(&self) -> Result<Connection, Error> {
         let schema = self.schema.load(Ordering::Acquire);
-        let (client, mover) = self.connector.connect().await?;
-        Ok(Connection { client, mover, statements: HashMap::default(), schema })
+        // Boxed: it is seldom and deep, and the compiler looks into all that whoever takes a connection waits for.
+        let connecting: BoxFuture<'_, _> = Box::pin(self.connector.connect());
+        let (client, mover) = connecting.await?;
+        Ok(Connection { client, mover, statements: Mutex::default(), schema })
     }
 
     /// Asks the server nothing: a connection that closed is seen at once, and ours come back clean.
@@ -85,7 +96,7 @@ impl managed::Manager for Connections {
         }
         let schema = self.schema.load(Ordering::Acquire);
         if connection.schema != schema {
-            connection.statements.clear();
+            connection.statements().clear();
             connection.schema = schema;
         }
         Ok(())

@@ -80,6 +80,10 @@ impl Driver {
         Ok(Driver { writes, reads, threads, log, statement_timeout: options.statement_timeout })
     }
 
+    pub(crate) fn load(&self) -> super::Load {
+        super::Load::Queues { reads: self.reads.len(), writes: self.writes.len() }
+    }
+
     /// How long the write-ahead log is, in bytes.
     pub(crate) fn log_bytes(&self) -> u64 {
         log::bytes(&self.log)
@@ -200,7 +204,7 @@ impl<O: Operation> GroupedWrite for Queued<O> {
 
 /// Runs an operation on this thread. Nothing on SQLite waits for a wake-up, so one poll finishes it.
 fn run_now<O: Operation>(operation: &O, connection: &mut rusqlite::Connection) -> Result<O::Output, DbError> {
-    let mut session = super::Session::Sqlite(Session::new(connection));
+    let mut session = super::Session::from(super::On::Sqlite(Session::new(connection)));
     operation.run(&mut session).now_or_never().expect("an operation on SQLite waits for nothing")
 }
 
