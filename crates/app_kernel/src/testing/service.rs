@@ -8,7 +8,6 @@ use super::client::Client;
 use super::databases::TestDatabase;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::config::{LogFormat, ServiceConfig};
-use crate::base::error::Result;
 use crate::base::secret::Secret;
 use crate::engine::mail::{Mail, Mailer, Outbox};
 use crate::kernel::Kernel;
@@ -146,9 +145,7 @@ impl TestService {
     /// Where the database does not answer.
     pub async fn run_jobs(&self) -> usize {
         let worker = self.running().worker().unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"));
-        // Boxed, as the start is.
-        let run: BoxFuture<'_, Result<usize>> = Box::pin(worker.run_to_idle());
-        run.await.unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"))
+        worker.run_to_idle().await.unwrap_or_else(|error| panic!("jobs can't be run: {error:?}"))
     }
 
     /// What this service has enqueued and nobody has run since: the end of the test would name it.

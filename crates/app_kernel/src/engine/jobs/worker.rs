@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "testing")]
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -152,30 +154,39 @@ impl Worker {
     }
 
     /// Runs all that is due, what silent workers had, and what becomes due by that, until nothing is. Answers how many tries there were.
+    ///
+    /// Boxed here: a test of a service need not know the layout of all that a worker does, which is deeper than the compiler goes by itself.
     #[cfg(feature = "testing")]
-    pub(crate) async fn run_to_idle(&self) -> Result<usize> {
-        let (ends, ended) = mpsc::unbounded_channel();
+    #[inline(never)]
+    pub(crate) fn run_to_idle(self) -> BoxFuture<'static, Result<usize>> {
+        Box::pin(async move {
+            let (ends, ended) = mpsc::unbounded_channel();
+            let inner = &*self.0;
+            let (closing, closed) = watch::channel(false);
+            let work = self.work_to_idle(ends);
+            let write = async {
+                inner.write_ends(ended).await;
+                closing.send_replace(true);
+            };
+            let (result, (), ()) = tokio::join!(work, write, inner.keep_leases(closed));
+            inner.jobs.shared.wake.is_idle();
+            result
+        })
+    }
+
+    #[cfg(feature = "testing")]
+    async fn work_to_idle(&self, ends: Ends) -> Result<usize> {
         let inner = &*self.0;
-        let work = async move {
-            inner.rescue().await?;
-            let mut tries = 0;
-            loop {
-                tries += match self.claim(&ends).await? {
-                    0 if inner.is_idle() => return Ok(tries),
-                    claimed => claimed,
-                };
-                // Bounded, because the last end may have been written before we listened.
-                drop(tokio::time::timeout(LOOK, inner.written.notified()).await);
-            }
-        };
-        let (closing, closed) = watch::channel(false);
-        let write = async {
-            inner.write_ends(ended).await;
-            closing.send_replace(true);
-        };
-        let (result, (), ()) = tokio::join!(work, write, inner.keep_leases(closed));
-        inner.jobs.shared.wake.is_idle();
-        result
+        inner.rescue().await?;
+        let mut tries = 0;
+        loop {
+            tries += match self.claim(&ends).await? {
+                0 if inner.is_idle() => return Ok(tries),
+                claimed => claimed,
+            };
+            // Bounded, because the last end may have been written before we listened.
+            drop(tokio::time::timeout(LOOK, inner.written.notified()).await);
+        }
     }
 
     /// Claims and starts, until told to stop. A claim that is under way is not given up: nobody would run what it took.

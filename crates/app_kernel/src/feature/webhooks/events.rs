@@ -31,7 +31,7 @@ pub struct TriggeredEvent {
 /// ```no_run
 /// # use app_kernel::prelude::*;
 /// # use serde_json::{Value, json};
-/// async fn deploy(member: WorkspaceMember, db: Db, Json(new): Json<Value>) -> Result<Json<Value>> {
+/// async fn deploy(member: WorkspaceMember, db: Db, Json(new): Json<Value>) -> Result<Json<Row>> {
 ///     let deployment = db
 ///         .transaction(async |tx| {
 ///             let deployment = tx.save_entity("deployments", new.clone()).await?;
