@@ -132,7 +132,9 @@ fn join_the_workspace(folder: &Path, service: &Path) {
     let kernel = format!("path = {:?}", root().join("crates/app_kernel").canonicalize().expect("it is there"));
     let features = r#""macros", "rt-multi-thread""#;
     let (manifest, more) = (service.join("Cargo.toml"), format!(r#"{features}, "test-util""#));
-    change(&manifest, &manifest, &[(&kernel, r#"path = "../crates/app_kernel""#), (features, &more)]);
+    let own = (&*kernel, r#"path = "../crates/app_kernel""#);
+    let all_features = (r#"["testing"]"#, r#"["otel", "testing"]"#);
+    change(&manifest, &manifest, &[own, (features, &more), all_features]);
     let members = (r#""examples/*", "bench/server"]"#, &*format!(r#""{NAME}"]"#));
     change(&root().join("Cargo.toml"), &folder.join("Cargo.toml"), &[members]);
     std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file is there");
