@@ -4,5 +4,5 @@
 
 flags() {
     oauth_packages && npm_packages flags "OpenFeature's client" &&
-        TEST_FLAG_TOOLS=$PWD/target/tools/flags cargo test --locked -p app_kernel --test it -- flags::real
+        TEST_FLAG_TOOLS=$PWD/target/tools/flags cargo test --locked -p app_kernel --all-features --test it -- flags::real
 }

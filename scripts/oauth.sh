@@ -39,5 +39,5 @@ npm_packages() {
 
 oauth() {
     oauth_packages && npm_packages oauth "the OAuth servers" &&
-        TEST_OAUTH_TOOLS=$PWD/target/tools/oauth cargo test --locked -p app_kernel --test it -- oauth::real --test-threads 1
+        TEST_OAUTH_TOOLS=$PWD/target/tools/oauth cargo test --locked -p app_kernel --all-features --test it -- oauth::real --test-threads 1
 }

@@ -25,5 +25,5 @@ webhook_libraries() {
 }
 
 webhooks() {
-    webhook_libraries && TEST_WEBHOOK_TOOLS=$PWD/target/tools/webhooks cargo test --locked -p app_kernel --test it -- webhooks::official --nocapture
+    webhook_libraries && TEST_WEBHOOK_TOOLS=$PWD/target/tools/webhooks cargo test --locked -p app_kernel --all-features --test it -- webhooks::official --nocapture
 }

@@ -6,6 +6,7 @@ use crate::base::metrics::Samples;
 pub(super) fn tell(driver: &Driver, samples: &mut Samples, database: &str) {
     let labels = [("database", database)];
     match driver.load() {
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
         Load::Pool { most, open, idle, waiting, waits } => {
             let about = "Connections to the database, by what they do.";
             for (state, count) in [("idle", idle), ("used", open.saturating_sub(idle))] {
@@ -19,6 +20,7 @@ pub(super) fn tell(driver: &Driver, samples: &mut Samples, database: &str) {
             let about = "How long operations wait for a connection, with opening or looking at it.";
             samples.histogram("app_kernel_db_connection_wait_seconds", about, &labels, &waits);
         }
+        #[cfg(feature = "sqlite")]
         Load::Queues { reads, writes } => {
             let about = "Operations that wait for a thread of SQLite; the writer takes what waits in one commit.";
             for (thread, count) in [("reader", reads), ("writer", writes)] {

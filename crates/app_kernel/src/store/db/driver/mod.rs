@@ -244,6 +244,7 @@ impl Driver {
 #[derive(Debug)]
 pub(crate) enum Load {
     /// A server, by its pool of connections.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     Pool {
         /// The most that there may be.
         most: usize,
@@ -256,6 +257,7 @@ pub(crate) enum Load {
         waits: Histogram,
     },
     /// SQLite, by its queues.
+    #[cfg(feature = "sqlite")]
     Queues { reads: usize, writes: usize },
 }
 
