@@ -1,5 +1,9 @@
 //! Faults while the service works: what was promised holds, and each test says so in a line.
 
+#[cfg(target_os = "linux")]
+mod api;
+#[cfg(target_os = "linux")]
+mod crowded_limits;
 mod dropped_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;
@@ -12,6 +16,10 @@ mod killed_restores;
 #[cfg(target_os = "linux")]
 mod killed_services;
 #[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+mod lost_database;
+#[cfg(target_os = "linux")]
 mod lost_redis;
 #[cfg(target_os = "linux")]
 mod power_cuts;
@@ -21,6 +29,10 @@ mod starts;
 mod victim;
 #[cfg(target_os = "linux")]
 mod webhooks;
+#[cfg(target_os = "linux")]
+mod wire;
+#[cfg(target_os = "linux")]
+mod without_redis;
 
 use std::time::Duration;
 

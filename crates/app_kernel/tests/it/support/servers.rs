@@ -127,6 +127,24 @@ impl Servers {
         }
     }
 
+    /// A server and all of its processes are there, and say nothing more.
+    pub(crate) fn hang(&self, backend: Backend) {
+        self.signal(backend, "STOP");
+    }
+
+    /// A server goes on after [`Servers::hang`].
+    pub(crate) fn go_on(&self, backend: Backend) {
+        self.signal(backend, "CONT");
+    }
+
+    fn signal(&self, backend: Backend, signal: &str) {
+        let server = self.processes.lock().expect(UNPOISONED)[index(backend)].clone();
+        let mut all = vec![server.clone()];
+        all.extend(children_of(&server));
+        // Some of the children may have ended by themselves.
+        let _ = Command::new("kill").arg(format!("-{signal}")).args(&all).stderr(Stdio::null()).status();
+    }
+
     /// Starts a server that was killed, and waits until it serves this database again.
     pub(crate) async fn start_again(&self, backend: Backend, url: &Secret) {
         let mut command = Command::new("sh");
