@@ -43,6 +43,12 @@ impl Load {
         Load { http, requests, headers: HeaderMap::new() }
     }
 
+    /// The same, with a connection for each request.
+    pub(super) fn without_reuse(mut self) -> Self {
+        self.http = Http::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+        self
+    }
+
     /// The same, with a header in each request.
     pub(super) fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(name, value.parse().expect("a header's value"));
@@ -52,16 +58,21 @@ impl Load {
     /// So many requests in a second for this time; then waits for what is still under way.
     pub(super) async fn run(&self, per_second: usize, time: Duration) -> Vec<Asked> {
         let count = (time.as_secs_f64() * per_second as f64) as usize;
+        self.run_while(per_second, |sent| sent < count).await
+    }
+
+    /// The same, until it is told to stop; it tells how many it has sent.
+    pub(super) async fn run_while(&self, per_second: usize, goes_on: impl Fn(usize) -> bool) -> Vec<Asked> {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second as u32);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let began = Instant::now();
-        let mut under_way = Vec::with_capacity(count);
-        for n in 0..count {
+        let mut under_way = Vec::new();
+        while goes_on(under_way.len()) {
             pace.tick().await;
-            let load = self.clone();
+            let (load, n) = (self.clone(), under_way.len());
             under_way.push(tokio::spawn(async move { load.ask(n, began).await }));
         }
-        let mut all = Vec::with_capacity(count);
+        let mut all = Vec::with_capacity(under_way.len());
         for asked in under_way {
             all.push(asked.await.expect("asking does not panic"));
         }

@@ -1,6 +1,8 @@
 //! A service under load whose database server is killed, hangs, or is cut off. Everybody is answered in time, those who can't be served with
 //! 503 and when to come again; once the server is back, the service is too, by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use app_kernel::base::secret::Secret;
@@ -18,10 +20,12 @@ use crate::support::servers::Servers;
 const LONGEST: Duration = Duration::from_secs(31);
 /// How soon the first one is served again.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
+/// How long the load goes on before anything happens.
+const CALM: Duration = Duration::from_secs(1);
 /// How long the load goes on once the server is back.
 const AFTERWARDS: Duration = Duration::from_secs(5);
-/// Connections of a service: its pool, and the one on which it hears of jobs.
-const MOST_CONNECTIONS: i64 = 11;
+/// Connections of a service: its pool, and those on which it hears of jobs and of flags.
+const MOST_CONNECTIONS: i64 = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -79,13 +83,16 @@ impl Stage {
     /// One fault under load. Gives the slowest refusal, and how soon after its end the first one was served.
     async fn survive(&self, fault: Fault, per_second: usize, time: Duration) -> (usize, Duration, Duration) {
         let name = format!("{} {fault:?}", self.backend.as_str());
-        let calm = Duration::from_secs(1);
-        let (load, whole) = (self.load.clone(), calm + time + AFTERWARDS);
+        let (load, is_over) = (self.load.clone(), Arc::new(AtomicBool::new(false)));
+        let goes_on = Arc::clone(&is_over);
         let began = Instant::now();
-        let asking = tokio::spawn(async move { load.run(per_second, whole).await });
-        tokio::time::sleep(calm).await;
+        let asking =
+            tokio::spawn(async move { load.run_while(per_second, |_| !goes_on.load(Ordering::Relaxed)).await });
+        tokio::time::sleep(CALM).await;
         let (gone, back) = self.inflict(fault, time).await;
         let (gone, back) = (gone.duration_since(began), back.duration_since(began));
+        tokio::time::sleep(AFTERWARDS).await;
+        is_over.store(true, Ordering::Relaxed);
         let all = asking.await.expect("asking does not panic");
 
         let ends = |asked: &Asked| asked.at + asked.took;

@@ -4,6 +4,8 @@
 mod api;
 #[cfg(target_os = "linux")]
 mod crowded_limits;
+#[cfg(target_os = "linux")]
+mod balancer;
 mod dropped_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;
@@ -23,6 +25,8 @@ mod lost_database;
 mod lost_redis;
 #[cfg(target_os = "linux")]
 mod power_cuts;
+#[cfg(target_os = "linux")]
+mod rolling_restarts;
 #[cfg(target_os = "linux")]
 mod starts;
 #[cfg(target_os = "linux")]

@@ -96,8 +96,15 @@ impl Servers {
 
     /// Runs a statement as the administrator.
     pub(crate) async fn run(&self, backend: Backend, statement: &str) {
-        let db =
-            Db::open(&Secret::new(self.server(backend)), &[], DbOptions::default()).await.expect("the server answers");
+        let (url, deadline) = (Secret::new(self.server(backend)), Instant::now() + PATIENCE);
+        let db = loop {
+            match Db::open(&url, &[], DbOptions::default()).await {
+                Ok(db) => break db,
+                Err(error) => assert!(Instant::now() < deadline, "the server does not answer: {error}"),
+            }
+            // It listens before it lets anybody in.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         db.execute(statement, ()).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
         db.close().await;
     }
