@@ -193,13 +193,7 @@ async fn keep(kernel: &Kernel, delivery: &Saved<WebhookDelivery>, sent: &Sent, b
 }
 
 /// Goes on with the webhook's streak of failures, and gives the webhook up where that was the last straw; then its owners get a mail.
-async fn note_failure(
-    kernel: &Kernel,
-    tx: &Db,
-    webhook_id: &str,
-    status: Option<u16>,
-    now: Timestamp,
-) -> Result<()> {
+async fn note_failure(kernel: &Kernel, tx: &Db, webhook_id: &str, status: Option<u16>, now: Timestamp) -> Result<()> {
     store::note_failure(tx, webhook_id, now).await?;
     let Some(mut webhook) = tx.get::<Webhook>(webhook_id).await?.filter(|webhook| webhook.is_enabled) else {
         return Ok(());

@@ -135,7 +135,9 @@ pub async fn verify_backups(folder: &Path, name: Option<&str>) -> Result<()> {
     };
     if names.is_empty() {
         let place = folder.display();
-        return Err(Error::not_found(format!("there are no backups in {place}; BACKUP_DIR or --folder says where they lie")));
+        return Err(Error::not_found(format!(
+            "there are no backups in {place}; BACKUP_DIR or --folder says where they lie"
+        )));
     }
     verify_each(&names, async |name| verify_in(folder, name).await).await
 }

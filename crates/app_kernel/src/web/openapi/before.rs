@@ -80,8 +80,7 @@ fn conflict() -> Value {
     let mut answer = problem_response(
         "It stands against the present state; or a write with this `Idempotency-Key` is under way, or nobody knows whether it took effect",
     );
-    answer["headers"] =
-        json!({ "Retry-After": header("integer", "Seconds after which the same request may be sent again, where that helps") });
+    answer["headers"] = json!({ "Retry-After": header("integer", "Seconds after which the same request may be sent again, where that helps") });
     answer
 }
 
@@ -92,6 +91,6 @@ fn idempotency_key() -> Value {
         "required": false,
         "description": "Of your choice, a new one for each write, such as a UUID: sent again with the same key, the write is done once, and the \
                         answer comes again with `Idempotency-Replayed: true`. With another request it is refused with 422",
-        "schema": { "type": "string", "minLength": 1, "maxLength": 255 }
+        "schema": { "type": "string", "pattern": "^[!#-~][!-~]{0,254}$" }
     })
 }

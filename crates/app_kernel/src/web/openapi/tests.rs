@@ -248,7 +248,8 @@ fn what_answers_before_a_route_does_is_described() {
     let document = read_document(&service_of(config).1);
     let refusals = |path: &str, method: &str| {
         let answers = &document["paths"][path][method]["responses"];
-        ["409", "422", "429"].map(|status| answers[status]["$ref"].as_str().map(|at| at.rsplit('/').next().unwrap_or(at)))
+        ["409", "422", "429"]
+            .map(|status| answers[status]["$ref"].as_str().map(|at| at.rsplit('/').next().unwrap_or(at)))
     };
     let (conflict, unfit, many) = (Some("Conflict"), Some("Unprocessable"), Some("TooManyRequests"));
     assert_eq!(refusals("/api/v1/widgets", "post"), [conflict, unfit, many]);
@@ -264,7 +265,14 @@ fn what_answers_before_a_route_does_is_described() {
     assert_eq!(document["components"]["parameters"]["IdempotencyKey"]["name"], "Idempotency-Key");
     let headers = document["components"]["responses"]["TooManyRequests"]["headers"].as_object().expect("headers");
     let names = headers.keys().map(String::as_str).collect::<BTreeSet<_>>();
-    let wanted = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
+    let wanted = [
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    ];
     assert_eq!(names, BTreeSet::from(wanted));
 
     let without = self::document();

@@ -49,9 +49,9 @@ impl Balancer {
     async fn haproxy(ports: &[u16], folder: &Path) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let millis = BETWEEN_LOOKS.as_millis();
-        let servers = ports.iter().map(|port| {
-            format!("    server at{port} 127.0.0.1:{port} check inter {millis}ms fall 1 rise 1\n")
-        });
+        let servers = ports
+            .iter()
+            .map(|port| format!("    server at{port} 127.0.0.1:{port} check inter {millis}ms fall 1 rise 1\n"));
         let servers: String = servers.collect();
         let text = format!(
             "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    timeout check 5s\n    \

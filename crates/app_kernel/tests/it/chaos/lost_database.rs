@@ -150,8 +150,7 @@ async fn survive_all(backend: Backend) {
     // Whoever waits for a connection is told so after 5 s, and not before.
     for (fault, secs) in [(Fault::Killed, figure(2, 10)), (Fault::Hung, figure(6, 15)), (Fault::CutOff, figure(6, 20))]
     {
-        let (refused, slowest, served) =
-            stage.survive(fault, per_second, Duration::from_secs(secs as u64)).await;
+        let (refused, slowest, served) = stage.survive(fault, per_second, Duration::from_secs(secs as u64)).await;
         stage.is_tidy().await;
         println!(
             "R-09 held: {} {} {secs} s under {per_second} requests/s, {refused} × 503 with Retry-After and nothing worse, slowest answer {} ms, \

@@ -3,9 +3,9 @@
 #[cfg(target_os = "linux")]
 mod api;
 #[cfg(target_os = "linux")]
-mod crowded_limits;
-#[cfg(target_os = "linux")]
 mod balancer;
+#[cfg(target_os = "linux")]
+mod crowded_limits;
 mod dropped_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;

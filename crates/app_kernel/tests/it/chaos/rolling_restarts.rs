@@ -82,8 +82,7 @@ async fn nobody_notices_that_processes_are_replaced_one_after_the_other() {
     let load = Load::new(vec![(Method::GET, format!("{url}/widgets"))]).without_reuse();
     let load = load.with_header("authorization", &token);
     let goes_on = Arc::clone(&is_over);
-    let asking =
-        tokio::spawn(async move { load.run_while(per_second, |_| !goes_on.load(Ordering::Relaxed)).await });
+    let asking = tokio::spawn(async move { load.run_while(per_second, |_| !goes_on.load(Ordering::Relaxed)).await });
     for n in 0..restarts {
         let slot = &mut slots[n % PROCESSES];
         tokio::task::block_in_place(|| slot.restart());
