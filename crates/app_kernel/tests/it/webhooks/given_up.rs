@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use app_kernel::engine::mail::Mail;
 use app_kernel::feature::auth::User;
+use app_kernel::feature::webhooks::update_webhook;
 use app_kernel::feature::workspaces::MemberRole;
-use app_kernel::prelude::*;
 use app_kernel::testing::{TestDatabase, TestService, on_every_database};
 
 use super::{make, owner, start, thing, trigger};
