@@ -1,5 +1,5 @@
-//! The `app-kernel` tool: makes a new service, looks at an environment before a service meets it, and carries what services send to the
-//! admin database.
+//! The `app-kernel` tool: makes a new service, looks at an environment before a service meets it, verifies backups, and carries what services
+//! send to the admin database.
 #![forbid(unsafe_code)]
 
 mod new;
@@ -41,6 +41,11 @@ enum Command {
     },
     /// Say what a service would find here: what is on, what is off, what keeps it from starting. Connects to DATABASE_URL, changes nothing
     Check,
+    /// Look after backups, without the database that they are of
+    Backup {
+        #[command(subcommand)]
+        action: BackupAction,
+    },
     /// Carry audit and usage of all services from REDIS_URL to ADMIN_DB_URL, until told to end
     AdminWorker,
     /// List every environment variable with its present value; secrets are hidden
@@ -50,6 +55,18 @@ enum Command {
         /// The shell
         #[arg(value_enum)]
         shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BackupAction {
+    /// Read backups back: every checksum, row and value. Ends with 1 where one is damaged
+    Verify {
+        /// The backup; all in the folder where none is named
+        name: Option<String>,
+        /// The folder; as BACKUP_DIR and DATA_DIR say where it is not given
+        #[arg(long)]
+        folder: Option<PathBuf>,
     },
 }
 
@@ -65,6 +82,7 @@ fn main() -> Result<ExitCode> {
         Command::Doctor { json } => doctor(json),
         Command::Completions { shell } => completions(shell),
         Command::Check => check(),
+        Command::Backup { action: BackupAction::Verify { name, folder } } => verify_backups(name.as_deref(), folder),
         Command::AdminWorker => admin_worker(),
         Command::Variables => {
             let surroundings = Surroundings::find()?;
@@ -87,6 +105,16 @@ fn completions(shell: Shell) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "app-kernel", &mut script);
     say(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify_backups(name: Option<&str>, folder: Option<PathBuf>) -> Result<ExitCode> {
+    let folder = match folder {
+        Some(folder) => folder,
+        None => ServiceConfig::from_env()?.effective_backup_dir(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system lets a program wait").block_on(service::verify_backups(&folder, name))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,9 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use app_kernel::base::config::VARIABLES;
+use app_kernel::base::secret::Secret;
+use app_kernel::prelude::*;
+use app_kernel::store::db::DbOptions;
+use app_kernel::store::db::backup::{BackupOptions, Made};
 
 /// What a run of the tool did.
 struct Ended {
@@ -150,6 +155,59 @@ fn the_doctor_names_every_bad_value_at_once_and_what_is_almost_right() {
     assert_eq!(line("  FAIL  DEBUG "), "FAIL  DEBUG             DEBUG is `maybe` → it must be true or false");
     assert!(line("  warn  DATABSE_URL ").ends_with("→ did you mean DATABASE_URL?"), "{}", ended.out);
     assert!(!ended.out.contains("hunter2") && !ended.out.contains("\x1b"), "{}", ended.out);
+}
+
+/// What is backed up.
+#[derive(Debug, Clone, Entity)]
+struct Widget {
+    name: String,
+}
+
+/// A folder with a backup in both forms, of a database that is gone.
+async fn backed_up(home: &Path) -> Made {
+    let url = Secret::new(format!("sqlite:///{}", home.join("app.db").display()));
+    let backups = BackupOptions { service: "shop".to_owned(), folder: home.join("backups"), keep: 3 };
+    let options = DbOptions { backups: Some(backups), ..DbOptions::default() };
+    let db = Db::open(&url, &[Widget::definition()], options).await.expect("the database opens");
+    db.migrate().await.expect("a table");
+    db.save(Widget { name: "gear".to_owned() }).await.expect("saved");
+    let made = db.backups().expect("a place").make().await.expect("a backup");
+    db.close().await;
+    std::fs::remove_file(home.join("app.db")).expect("it goes");
+    made
+}
+
+/// Promise: R-15
+#[tokio::test]
+async fn backups_are_verified_without_their_database() {
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let made = backed_up(home.path()).await;
+    let folder = home.path().join("backups");
+    let folder_text = folder.display().to_string();
+    let variables = [("BACKUP_DIR", folder_text.as_str())];
+    let good = |name: &str| format!("{name}: good: ");
+
+    let (all, _) = app_kernel(&["backup", "verify"], &variables);
+    assert_eq!((all.code, all.err.as_str()), (Some(0), ""), "{}", all.out);
+    assert!([&made.csv, &made.native].iter().all(|name| all.out.contains(&good(name))), "{}", all.out);
+    let (one, left) = app_kernel(&["backup", "verify", &made.csv, "--folder", &folder_text], &[]);
+    assert_eq!((one.code, one.out.lines().count(), left.len()), (Some(0), 1, 0), "{}", one.err);
+    assert!(one.out.starts_with(&good(&made.csv)), "{}", one.out);
+
+    let (none, _) = app_kernel(&["backup", "verify", "csv_nothing", "--folder", &folder_text], &[]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.out.contains("there is no backup `csv_nothing`"), "{}{}", none.out, none.err);
+    let (empty, left) = app_kernel(&["backup", "verify"], &[]);
+    assert_eq!((empty.code, left.len()), (Some(1), 0), "{}", empty.out);
+    assert!(empty.err.starts_with("Error: there are no backups in .data/backups; "), "{}", empty.err);
+
+    let table = folder.join(&made.csv).join("widgets.csv");
+    let text = std::fs::read_to_string(&table).expect("a table").replace("gear", "gaer");
+    std::fs::write(&table, text).expect("it can be written");
+    let (damaged, _) = app_kernel(&["backup", "verify"], &variables);
+    assert_eq!((damaged.code, damaged.err.as_str()), (Some(1), "Error: 1 of 2 backups are damaged\n"));
+    assert!(damaged.out.contains("widgets.csv is damaged: its checksum"), "{}", damaged.out);
+    assert!(damaged.out.contains(&good(&made.native)), "{}", damaged.out);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::durations::read_duration;
 /// The form that a cached function has.
 const FORM: &str = "async fn get_projects(kernel: &Kernel, workspace_id: &str) -> Result<Vec<Project>>";
 /// What may stand in the parentheses.
-const OPTIONS: &str = "ttl = 300, key = \"projects:{workspace_id}\", ignore(limit)";
+const OPTIONS: &str = "ttl = 300, key = \"projects:{workspace_id}\", stale = \"1h\", ignore(limit)";
 /// The longest text of a key beside its parts, so that the whole fits.
 const LONGEST_TEXT: usize = 100;
 /// Most arguments in a key, for the same reason.
@@ -23,6 +23,8 @@ const MOST_PARTS: usize = 4;
 #[derive(Default)]
 struct Options {
     ttl_millis: Option<u64>,
+    /// For how long besides an answer is given that is older than that.
+    stale_millis: Option<u64>,
     key: Option<LitStr>,
     ignored: Vec<Ident>,
 }
@@ -50,7 +52,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     let ItemFn { attrs, vis, sig, block, .. } = &function;
     let (ident, output, all) = (&sig.ident, &sig.output, &sig.inputs);
     let invalidate = format_ident!("{}_invalidate", ident);
-    let names: Vec<&Ident> = inputs.iter().map(|(name, _)| name).collect();
+    let ask = ask(&inputs, options.stale_millis);
     let in_key = others.iter().filter(|(name, _)| parts.iter().any(|part| part.argument == *name));
     let in_key: Vec<&PatType> = in_key.map(|(_, input)| *input).collect();
     let (source, source_input) = (&source.0, source.1);
@@ -68,7 +70,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             let cached_in = ::core::clone::Clone::clone(#cache::HasCache::cache(&#source));
             let cached_at = ::std::format!(#template #(, #pieces)*);
             let cached_for = ::core::time::Duration::from_millis(#ttl_millis);
-            cached_in.get_or_set(&cached_at, cached_for, load(#(#names),*)).await
+            #ask
         }
 
         #(#cfgs)*
@@ -82,6 +84,27 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             #cache::HasCache::cache(&#source).delete(&cached_at).await
         }
     })
+}
+
+/// Asks the cache, and has it call the function where it must. A call beside, for an answer that is stale, may outlast the one who asked: what it
+/// needs is its own.
+fn ask(inputs: &[(Ident, &PatType)], stale_millis: Option<u64>) -> TokenStream {
+    let names: Vec<&Ident> = inputs.iter().map(|(name, _)| name).collect();
+    let Some(stale_millis) = stale_millis else {
+        return quote!(cached_in.get_or_set(&cached_at, cached_for, load(#(#names),*)).await);
+    };
+    let is_borrowed = |input: &PatType| matches!(&*input.ty, Type::Reference(_));
+    let owned = inputs.iter().map(|(name, input)| match is_borrowed(input) {
+        true => quote!(let #name = ::std::borrow::ToOwned::to_owned(#name);),
+        false => quote!(),
+    });
+    let given = inputs.iter().map(|(name, input)| if is_borrowed(input) { quote!(&#name) } else { quote!(#name) });
+    quote! {
+        let cached_too = ::core::time::Duration::from_millis(#stale_millis);
+        #(#owned)*
+        let cached_load = async move { load(#(#given),*).await };
+        cached_in.get_or_refresh(&cached_at, cached_for, cached_too, cached_load).await
+    }
 }
 
 /// The arguments with their names.
@@ -229,7 +252,8 @@ impl Options {
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let name = meta.path.get_ident().map(Ident::to_string).unwrap_or_default();
         let is_said_twice = match name.as_str() {
-            "ttl" => self.ttl_millis.replace(read_ttl(&meta.value()?.parse()?)?).is_some(),
+            "ttl" => self.ttl_millis.replace(read_time(&meta.value()?.parse()?)?).is_some(),
+            "stale" => self.stale_millis.replace(read_time(&meta.value()?.parse()?)?).is_some(),
             "key" => self.key.replace(meta.value()?.parse()?).is_some(),
             "ignore" => {
                 let content;
@@ -244,14 +268,14 @@ impl Options {
 }
 
 /// Seconds, or a text with a unit, in milliseconds.
-fn read_ttl(ttl: &Expr) -> Result<u64> {
+fn read_time(time: &Expr) -> Result<u64> {
     let refuse = || {
         Error::new(
-            ttl.span(),
-            "an answer is kept for a time from a second to a year: ttl = 300, or \"500ms\", \"5m\", \"2h\"",
+            time.span(),
+            "an answer is kept for a time from a second to a year: 300, or \"500ms\", \"5m\", \"2h\"",
         )
     };
-    let millis = match ttl {
+    let millis = match time {
         Expr::Lit(ExprLit { lit: Lit::Int(secs), .. }) => {
             secs.base10_parse::<u64>().ok().and_then(|secs| secs.checked_mul(1000))
         }
@@ -323,7 +347,9 @@ mod tests {
             ("ttl = 300, key = \"p:{workspace_id}{workspace_id}\"", "colon between"),
             ("ttl = 300, key = \"p:{kernel}\"", "gives the cache"),
             ("ttl = 300, key = \"p:{workspace_id}\", ignore(page)", "leave it out"),
-            ("ttl = 300, key = \"p:{workspace_id}\", stale = 3", "ignore(limit)"),
+            ("ttl = 300, key = \"p:{workspace_id}\", stale = 0", "from a second"),
+            ("ttl = 300, key = \"p:{workspace_id}\", stale = 3, stale = 3", "twice"),
+            ("ttl = 300, key = \"p:{workspace_id}\", old = 3", "ignore(limit)"),
         ] {
             let message = refusal(arguments, GOOD);
             assert!(message.contains(cure), "{arguments}: {message}");
@@ -340,5 +366,17 @@ mod tests {
         );
         assert!(written.contains("from_millis (300000u64)"), "{written}");
         assert!(written.contains("async fn get_invalidate (kernel : & Kernel , user : & User) ->"), "{written}");
+    }
+    #[test]
+    fn a_call_beside_has_what_it_needs_for_itself() {
+        let arguments = "ttl = 300, stale = \"1h\", key = \"p:{id}:{page}\"";
+        let item = "async fn get(kernel: &Kernel, id: &str, page: u32) -> Result<u8> { Ok(1) }";
+        let written = expanded(arguments, item).expect("a function");
+        assert!(written.contains("from_millis (3600000u64)"), "{written}");
+        assert!(written.contains("let id = :: std :: borrow :: ToOwned :: to_owned (id) ;"), "{written}");
+        assert!(!written.contains("let page"), "{written}");
+        assert!(written.contains("load (& kernel , & id , page)"), "{written}");
+        let without = expanded("ttl = 300, key = \"p:{id}:{page}\"", item).expect("a function");
+        assert!(without.contains("get_or_set") && !without.contains("to_owned"), "{without}");
     }
 }

@@ -76,6 +76,7 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|
 /// | `ttl = 300` | how long an answer is kept: seconds, or a text: `"500ms"`, `"30s"`, `"5m"`, `"2h"` |
 /// | `key = "projects:{workspace_id}"` | the key; arguments and their fields stand in braces. Write it so that nothing else has it |
+/// | `stale = "1h"` | for how long besides an older answer is given at once, while the function is called beside. Then borrowed arguments are cloned, and all are `Send` |
 /// | `ignore(db, limit)` | arguments that make no difference to the answer, and so need not be in the key |
 #[proc_macro_attribute]
 pub fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -395,5 +395,8 @@ fn mount_locks(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
 /// People look at flags; code asks for them without any.
 fn mount_flags(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
     let is_off = auth_is_off(kernel.config()).is_some();
-    Ok(if is_off { Mounted::default() } else { Mounted::routes(flags::routes()) })
+    let (cache, db, redis) = (kernel.kept::<flags::FlagCache>(), kernel.db()?, kernel.redis().cloned());
+    let touch: Task = Box::new(|stop| Box::pin(cache.keep_in_touch(db, redis, stop)));
+    let mounted = if is_off { Mounted::default() } else { Mounted::routes(flags::routes()) };
+    Ok(Mounted { tasks: vec![touch], ..mounted })
 }

@@ -23,7 +23,7 @@ use crate::feature::metering;
 use crate::kernel::Kernel;
 use crate::store::redis::Redis;
 use crate::web::edge::{Edge, EdgeRules};
-use crate::web::openapi::{self, Document};
+use crate::web::openapi::{self, Before, Document};
 use crate::web::rate_limit::{self, RequestLimits};
 use crate::web::server::{self, Limits, Turnstile};
 
@@ -120,10 +120,11 @@ pub(super) async fn start(service: Service) -> Result<Started> {
     background.extend(schedule::task(&kernel)?);
     background.extend(worker::embedded(&kernel, &handlers)?);
     background.extend(worker::messenger(&kernel, &handlers));
-    let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version)?;
+    let limits = RequestLimits::new(kernel.config(), kernel.clock(), kernel.redis()).told_by(kernel.metrics());
+    let before = Before { limits: &limits, rules: &rules, keeps_answers: answers.is_some() };
+    let (router, document) = openapi::assemble(routes, at_root, &kernel, &name, &version, &before)?;
     facts.push(traces::fact(kernel.config()));
     facts.extend(facts_of_the_edge(kernel.config()));
-    let limits = RequestLimits::new(kernel.config(), kernel.clock(), kernel.redis()).told_by(kernel.metrics());
     let edge = Edge::told_by(kernel.metrics(), router.clone(), rules, authenticate)
         .metered(meter)
         .traced(kernel.tracer().clone())

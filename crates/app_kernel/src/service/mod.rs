@@ -39,6 +39,7 @@ pub use check::{Report, check};
 pub use doctor::{Finding, Verdict, doctor};
 pub use facts::Fact;
 pub use lifecycle::{Running, Started};
+pub use roles::verify_backups;
 pub use worker::WorkerShare;
 
 /// A backend service in the making: a name, a configuration, entities and routes. [`Service::run`] does the rest.

@@ -87,7 +87,7 @@ impl EdgeRules {
     }
 
     /// Whether answers from here hold tokens: they are neither stored nor compressed.
-    fn is_secret(&self, path: &str) -> bool {
+    pub(in crate::web) fn is_secret(&self, path: &str) -> bool {
         let is_below = |base: &String| {
             path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };

@@ -125,6 +125,11 @@ impl RequestLimits {
         self
     }
 
+    /// Whether all requests are limited, beside those that a route limits.
+    pub(in crate::web) fn are_on(&self) -> bool {
+        self.everywhere.is_some()
+    }
+
     /// Whether requests to this path are counted at all.
     pub(in crate::web) fn counts(&self, path: &str) -> bool {
         self.everywhere.is_some() && !EXEMPT.contains(&path)

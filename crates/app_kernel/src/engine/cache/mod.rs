@@ -390,7 +390,7 @@ impl Cache {
         Ok(value)
     }
 
-    /// Finds a value out anew, unless somebody else does.
+    /// Finds a value out anew, unless somebody else does, or just has.
     async fn renew<T, E>(&self, key: &str, life: Life, load: impl Future<Output = Result<T, E>>) -> Result<(), E>
     where
         T: Serialize,
@@ -403,10 +403,16 @@ impl Cache {
         if let Some(shared) = self.shared_now().await {
             let Ok(Some(token)) = shared.take_flight(key).await else { return Ok(()) };
             let leave = shared.leave_unless_landed(key, &token);
+            if self.is_fresh(key).await {
+                return Ok(());
+            }
             let entry = self.encode(key, &load.await?, life)?;
             if shared.land(key, &token, &entry, whole).await.is_ok() {
                 leave.landed();
             }
+            return Ok(());
+        }
+        if self.is_fresh(key).await {
             return Ok(());
         }
         let entry = self.encode(key, &load.await?, life)?;
@@ -414,6 +420,10 @@ impl Cache {
             self.0.memory.set(key, entry, self.now());
         }
         Ok(())
+    }
+
+    async fn is_fresh(&self, key: &str) -> bool {
+        self.read(key).await.is_some_and(|entry| entry.fresh_until > self.now())
     }
 }
 

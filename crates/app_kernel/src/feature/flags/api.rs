@@ -202,8 +202,8 @@ impl<'a> IntoFuture for SetFlag<'a> {
     }
 }
 
-/// What this process remembers is over once the change is kept.
+/// What processes remember is over once the change is kept.
 fn forget_after(kernel: &Kernel, db: &Db) {
     let cache = kernel.kept::<FlagCache>();
-    db.after_commit(move || cache.forget());
+    db.after_commit(move || cache.changed());
 }

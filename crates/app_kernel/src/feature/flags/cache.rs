@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::store::{self, Flag};
 use crate::base::error::Result;
+use crate::engine::calls::Calls;
 use crate::store::db::Db;
+use crate::store::redis::Redis;
 
-/// How long what was read is believed: a change in another process holds here after this long.
+/// How long what was read is believed: a change in another process holds here after this long, also where nobody called.
 pub const BELIEVED: Duration = Duration::from_secs(2);
 
 /// Unknown names that are remembered, so that each is told once.
@@ -18,15 +22,30 @@ const MOST_UNKNOWN: usize = 1000;
 /// All flags, by name.
 pub(super) type Snapshot = HashMap<String, Flag>;
 
+/// What the conversation of our processes is called.
+const CHANNEL: &str = "app_kernel_flags";
+
 /// What this process remembers of flags.
-#[derive(Default)]
-pub(super) struct FlagCache {
+pub(crate) struct FlagCache {
     remembered: Mutex<Option<Remembered>>,
     /// Whoever has it reads for all.
     reading: tokio::sync::Mutex<()>,
-    /// One more with each change that this process makes.
+    /// One more with each change that this process makes or hears of.
     changes: AtomicU64,
     unknown: Mutex<HashSet<String>>,
+    calls: Calls,
+}
+
+impl Default for FlagCache {
+    fn default() -> Self {
+        FlagCache {
+            remembered: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            changes: AtomicU64::default(),
+            unknown: Mutex::default(),
+            calls: Calls::new(CHANNEL),
+        }
+    }
 }
 
 struct Remembered {
@@ -62,8 +81,26 @@ impl FlagCache {
         }
     }
 
-    /// Something was changed here: whoever asks from now on sees it.
-    pub(super) fn forget(&self) {
+    /// Something was changed here: whoever asks from now on sees it, and soon in other processes too.
+    pub(super) fn changed(&self) {
+        self.forget();
+        self.calls.call();
+    }
+
+    /// Calls other processes when something was changed here, and forgets what it read when they call. Goes on until it is told to stop.
+    pub(crate) async fn keep_in_touch(self: Arc<Self>, db: Db, redis: Option<Redis>, mut stop: watch::Receiver<bool>) {
+        let cache = Arc::clone(&self);
+        let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(move || cache.forget());
+        tokio::select! {
+            // A sender that is gone has stopped too.
+            _told = stop.wait_for(|stopped| *stopped) => {}
+            () = self.calls.listen(&db, redis.as_ref(), heard) => {}
+            () = self.calls.tell(&db, redis.as_ref()) => {}
+        }
+    }
+
+    /// Something was changed: what was read before is not believed any more.
+    fn forget(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         if let Some(remembered) = lock(&self.remembered).as_mut() {
             remembered.read_at = None;

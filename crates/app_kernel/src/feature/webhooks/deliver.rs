@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::model::{DeliveryState, DisabledBecause, Next, Outcome, after, disables};
 use super::send::{Sent, send};
 use super::store::{self, Webhook, WebhookAttempt, WebhookDelivery, WebhookEvent};
-use super::{Webhooks, sign};
+use super::{Webhooks, mailed, sign};
 use crate::base::caller::Caller;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::secret::fill_random;
 use crate::engine::jobs::{Jobs, QueueLimits, TaskOptions};
 use crate::feature::jobs::{JobContext, JobRegistry};
+use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
 
@@ -120,7 +121,7 @@ async fn deliver(job: Try, ctx: JobContext) -> Result<()> {
         (Some(event), Some(webhook)) => attempt(&*Webhooks::of(&db)?, event, webhook, now).await,
         _ => Sent::nothing(Outcome::Disabled),
     };
-    keep(&db, &delivery, &sent, now, ctx.kernel().clock().now()).await
+    keep(ctx.kernel(), &delivery, &sent, now).await
 }
 
 /// Signs and sends.
@@ -146,7 +147,8 @@ async fn attempt(webhooks: &Webhooks, event: &Saved<WebhookEvent>, webhook: &Sav
 }
 
 /// Keeps a try and what follows from it.
-async fn keep(db: &Db, delivery: &Saved<WebhookDelivery>, sent: &Sent, began: Timestamp, now: Timestamp) -> Result<()> {
+async fn keep(kernel: &Kernel, delivery: &Saved<WebhookDelivery>, sent: &Sent, began: Timestamp) -> Result<()> {
+    let (db, now) = (kernel.db()?, kernel.clock().now());
     let failures = if sent.outcome == Outcome::Delivered { 0 } else { delivery.failures + 1 };
     let next = after(sent.outcome, sent.status, u32::try_from(failures).unwrap_or(u32::MAX), chance());
     let (state, wait) = match next {
@@ -181,7 +183,7 @@ async fn keep(db: &Db, delivery: &Saved<WebhookDelivery>, sent: &Sent, began: Ti
         match sent.outcome {
             Outcome::Delivered => store::note_success(&tx, &delivery.webhook_id).await?,
             Outcome::Disabled => {}
-            _ => note_failure(&tx, &delivery.webhook_id, sent.status, now).await?,
+            _ => note_failure(kernel, &tx, &delivery.webhook_id, sent.status, now).await?,
         }
         let Some(wait) = wait else { return Ok(()) };
         let due = Due { wait, ..Due::new(&delivery.id, &delivery.webhook_id, kept.attempts) };
@@ -190,8 +192,8 @@ async fn keep(db: &Db, delivery: &Saved<WebhookDelivery>, sent: &Sent, began: Ti
     .await
 }
 
-/// Goes on with the webhook's streak of failures, and gives the webhook up where that was the last straw.
-async fn note_failure(tx: &Db, webhook_id: &str, status: Option<u16>, now: Timestamp) -> Result<()> {
+/// Goes on with the webhook's streak of failures, and gives the webhook up where that was the last straw; then its owners get a mail.
+async fn note_failure(kernel: &Kernel, tx: &Db, webhook_id: &str, status: Option<u16>, now: Timestamp) -> Result<()> {
     store::note_failure(tx, webhook_id, now).await?;
     let Some(mut webhook) = tx.get::<Webhook>(webhook_id).await?.filter(|webhook| webhook.is_enabled) else {
         return Ok(());
@@ -199,7 +201,8 @@ async fn note_failure(tx: &Db, webhook_id: &str, status: Option<u16>, now: Times
     let Some(because) = disables(status, webhook.failing_since, now) else { return Ok(()) };
     let (id, workspace_id) = (webhook.id.clone(), webhook.workspace_id.clone());
     webhook.disable(because, now);
-    tx.save(webhook).await?;
+    let webhook = tx.save(webhook).await?;
+    mailed::tell_owners(kernel, tx, &webhook, because).await?;
     let why = match because {
         DisabledBecause::Gone => "its receiver answered 410",
         DisabledBecause::Failing => "every try of five days has failed",

@@ -30,6 +30,7 @@ mod deliver;
 mod deliveries;
 mod events;
 mod flows;
+mod mailed;
 mod model;
 mod place;
 mod routes;

@@ -31,4 +31,4 @@ pub(crate) use self::model::needs_an_admin;
 pub(crate) use self::resolve::{belonging, finding_workspaces, named};
 pub(crate) use self::routes::routes;
 pub use self::store::{Invite, Member, Workspace};
-pub(crate) use self::store::{entities, membership};
+pub(crate) use self::store::{addresses_of_owners, entities, membership};

@@ -101,10 +101,20 @@ pub(super) async fn lock(tx: &Db, workspace_id: &str) -> Result<()> {
 
 /// Whether a workspace has an owner beside this one who can sign in.
 pub(super) async fn has_other_owners(db: &Db, workspace_id: &str, user_id: &str) -> Result<bool> {
-    let others = "[workspace_id] = ? AND [role] = ? AND [user_id] <> ?";
-    let others = db.find::<Member>(others, (workspace_id, MemberRole::Owner, user_id)).limit(MOST).await?;
-    let users = db.get_many::<User>(others.iter().map(|member| member.user_id.as_str())).await?;
-    Ok(users.iter().any(|user| user.is_active))
+    Ok(active_owners(db, workspace_id).await?.iter().any(|user| user.id != user_id))
+}
+
+/// The addresses of a workspace's owners who can sign in.
+pub(crate) async fn addresses_of_owners(db: &Db, workspace_id: &str) -> Result<Vec<String>> {
+    Ok(active_owners(db, workspace_id).await?.into_iter().map(|user| user.entity.email).collect())
+}
+
+async fn active_owners(db: &Db, workspace_id: &str) -> Result<Vec<Saved<User>>> {
+    let owners = "[workspace_id] = ? AND [role] = ?";
+    let owners = db.find::<Member>(owners, (workspace_id, MemberRole::Owner)).limit(MOST).await?;
+    let mut users = db.get_many::<User>(owners.iter().map(|member| member.user_id.as_str())).await?;
+    users.retain(|user| user.is_active);
+    Ok(users)
 }
 
 /// The living workspaces of somebody, the oldest membership first.

@@ -1,5 +1,7 @@
 //! The commands about backups: they say what they did in words, and how far they are where somebody looks at a terminal.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use super::super::{Service, database, progress};
@@ -7,7 +9,7 @@ use super::say;
 use crate::base::clock::format_timestamp;
 use crate::base::error::{Error, Result};
 use crate::store::db::Db;
-use crate::store::db::backup::{Backups, Listed, Manifest, Restored};
+use crate::store::db::backup::{Backups, Listed, Manifest, Restored, list_in, verify_in};
 
 /// What there is to do about backups, beside making one.
 #[derive(Debug, Subcommand)]
@@ -119,9 +121,31 @@ async fn verify(backups: &Backups, service: &str, name: Option<String>, all: boo
     if names.is_empty() {
         return Err(Error::not_found("there is no backup to verify; `backup` makes one"));
     }
+    verify_each(&names, async |name| backups.verify(name).await).await
+}
+
+/// Reads backups in a folder back and says of each how it is, without a database: one by its name, or all, of whichever services.
+///
+/// # Errors
+/// Where one is damaged, there is none of the name, or there are none at all; names the folder.
+pub async fn verify_backups(folder: &Path, name: Option<&str>) -> Result<()> {
+    let names: Vec<String> = match name {
+        Some(name) => vec![name.to_owned()],
+        None => list_in(folder)?.into_iter().map(|listed| listed.name).collect(),
+    };
+    if names.is_empty() {
+        let place = folder.display();
+        return Err(Error::not_found(format!(
+            "there are no backups in {place}; BACKUP_DIR or --folder says where they lie"
+        )));
+    }
+    verify_each(&names, async |name| verify_in(folder, name).await).await
+}
+
+async fn verify_each(names: &[String], verify: impl AsyncFn(&str) -> Result<Manifest>) -> Result<()> {
     let mut damaged = 0;
-    for name in &names {
-        match backups.verify(name).await {
+    for name in names {
+        match verify(name).await {
             Ok(manifest) => say(&format!("{name}: good: {}\n", described(&manifest)))?,
             Err(error) => {
                 damaged += 1;

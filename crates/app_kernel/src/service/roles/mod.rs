@@ -9,6 +9,8 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use audit::AuditAction;
+pub use backup::verify_backups;
+
 use backup::BackupAction;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
+use super::before::Before;
 use super::{API_KEY, BEARER, CARRIED, PASSWORD};
 use crate::web::etag;
 
@@ -25,7 +26,7 @@ pub(crate) struct Document {
 
 impl Document {
     /// Finishes what aide collected for a service of this name.
-    pub(crate) fn new(open_api: OpenApi, prefix: &str, name: &str, version: &str) -> Self {
+    pub(crate) fn new(open_api: OpenApi, prefix: &str, name: &str, version: &str, before: &Before<'_>) -> Self {
         let mut document = serde_json::to_value(open_api).unwrap_or_default();
         document["info"] = json!({ "title": name, "version": version });
         document["servers"] = json!([{ "url": "/" }]);
@@ -47,12 +48,14 @@ impl Document {
             describe_parameters(operation, path);
             is_secured |= secure(operation, has_login);
             takes_api_keys |= names_scheme(operation, API_KEY);
+            before.describe(operation, path, method);
             describe_answers(operation);
         });
         let wildcards_plain = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item));
         document["paths"] = Value::Object(wildcards_plain.collect());
         document["tags"] = tags.iter().map(|tag| json!({ "name": tag })).collect();
         document["components"] = json!({ "responses": problem_responses() });
+        before.describe_components(&mut document["components"]);
         if is_secured {
             document["components"]["securitySchemes"] = security_schemes(prefix, has_login);
         }
@@ -197,13 +200,16 @@ fn describe_answers(operation: &mut Map<String, Value>) {
     }
 }
 
+/// A problem document, about what this says.
+pub(super) fn problem_response(description: &str) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
+    })
+}
+
 fn problem_responses() -> Value {
-    let answer = |description: &str| {
-        json!({
-            "description": description,
-            "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
-        })
-    };
+    let answer = problem_response;
     json!({
         "Problem": answer("What went wrong (RFC 9457)"),
         "Unauthenticated": answer("Nobody is signed in"),

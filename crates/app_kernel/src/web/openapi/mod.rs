@@ -2,6 +2,7 @@
 //! A handler is described by its signature and by nothing else. What can't be reached from the network is not needed:
 //! the page works offline.
 
+mod before;
 mod document;
 mod page;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use super::{etag, extract::request_body};
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
 
+pub(crate) use before::Before;
 pub(crate) use document::Document;
 
 /// Where the schemas that an operation needs travel with it, until [`document`] puts them all in one place.
@@ -39,7 +41,7 @@ const API_KEY: &str = "api_key";
 const PASSWORD: &str = "password";
 
 /// Puts the service's routes together: `api` at the prefix and, where the configuration says so, at the root too; `at_root` at the root only;
-/// beside them `/openapi.json` and `/docs`.
+/// beside them `/openapi.json` and `/docs`. The document says too what stands before them.
 ///
 /// # Errors
 /// Where two handlers want the same path; the message names it.
@@ -49,6 +51,7 @@ pub(crate) fn assemble(
     kernel: &Kernel,
     name: &str,
     version: &str,
+    before: &Before<'_>,
 ) -> Result<(Router, Document)> {
     let config = kernel.config();
     let prefix = config.api_prefix.as_str();
@@ -60,7 +63,7 @@ pub(crate) fn assemble(
         }
         let documented = if prefix.is_empty() { api } else { ApiRouter::new().nest(prefix, api) };
         router = router.merge(documented.merge(at_root).finish_api(&mut open_api));
-        let document = Document::new(open_api, prefix, name, version);
+        let document = Document::new(open_api, prefix, name, version, before);
         let mut router = router.layer(etag::TagAnswers);
         if config.max_body_bytes != AXUM_BODY_LIMIT {
             router = router.layer(DefaultBodyLimit::max(config.max_body_bytes));

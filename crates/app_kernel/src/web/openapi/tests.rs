@@ -20,7 +20,9 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::config::ServiceConfig;
 use crate::store::db::Db;
 use crate::store::db::row::{Row, Saved};
+use crate::web::edge::EdgeRules;
 use crate::web::extract::{Form, Json, Path, Query, Valid};
+use crate::web::rate_limit::RequestLimits;
 use crate::web::reply::{Created, NoContent};
 
 /// A thing somebody owns.
@@ -173,17 +175,29 @@ fn routes() -> ApiRouter<Kernel> {
         .route("/undocumented", axum::routing::get(async || "hello"))
 }
 
+/// The routes put together, with what stands before them by the kernel's configuration.
+fn assembled(api: ApiRouter<Kernel>, kernel: &Kernel, name: &str, version: &str) -> Result<(Router, Document)> {
+    let limits = RequestLimits::new(kernel.config(), kernel.clock(), None);
+    let rules = EdgeRules::from_config(kernel.config()).expect("rules");
+    let before = Before { limits: &limits, rules: &rules, keeps_answers: kernel.config().idempotency_enabled };
+    assemble(api, ApiRouter::new(), kernel, name, version, &before)
+}
+
 fn service_of(config: ServiceConfig) -> (Router, Document) {
     let kernel = Kernel::new(config, Clock::system(), None);
-    assemble(routes(), ApiRouter::new(), &kernel, "widget <service>", "1.2.3").expect("a service")
+    assembled(routes(), &kernel, "widget <service>", "1.2.3").expect("a service")
 }
 
 fn service() -> (Router, Document) {
-    service_of(ServiceConfig::default())
+    service_of(ServiceConfig { idempotency_enabled: false, ..ServiceConfig::default() })
 }
 
 fn document() -> Value {
-    serde_json::from_slice(&service().1.json).expect("JSON")
+    read_document(&service().1)
+}
+
+fn read_document(document: &Document) -> Value {
+    serde_json::from_slice(&document.json).expect("JSON")
 }
 
 async fn fetch(path: &str, headers: &[(axum::http::HeaderName, &str)]) -> (u16, HeaderMap, Vec<u8>) {
@@ -227,6 +241,44 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
     assert!(!document.to_string().contains(CARRIED));
 }
 
+/// Every answer of the limit and of kept answers is described where it can come, and only there.
+#[test]
+fn what_answers_before_a_route_does_is_described() {
+    let config = ServiceConfig { rate_limit_enabled: Some(true), ..ServiceConfig::default() };
+    let document = read_document(&service_of(config).1);
+    let refusals = |path: &str, method: &str| {
+        let answers = &document["paths"][path][method]["responses"];
+        ["409", "422", "429"]
+            .map(|status| answers[status]["$ref"].as_str().map(|at| at.rsplit('/').next().unwrap_or(at)))
+    };
+    let (conflict, unfit, many) = (Some("Conflict"), Some("Unprocessable"), Some("TooManyRequests"));
+    assert_eq!(refusals("/api/v1/widgets", "post"), [conflict, unfit, many]);
+    assert_eq!(refusals("/api/v1/widgets/{id}", "delete"), [conflict, unfit, many]);
+    assert_eq!(refusals("/api/v1/files/{path}", "get"), [None, None, many], "it does nothing twice");
+    assert_eq!(refusals("/api/v1/auth/login", "post"), [None, unfit, many], "an answer with tokens is not kept");
+    let takes_key = |path: &str, method: &str| {
+        let parameters = document["paths"][path][method]["parameters"].as_array().into_iter().flatten();
+        parameters.into_iter().any(|parameter| parameter["$ref"] == "#/components/parameters/IdempotencyKey")
+    };
+    assert!(takes_key("/api/v1/widgets", "post") && takes_key("/api/v1/widgets/{id}", "delete"));
+    assert!(!takes_key("/api/v1/widgets", "get") && !takes_key("/api/v1/auth/login", "post"));
+    assert_eq!(document["components"]["parameters"]["IdempotencyKey"]["name"], "Idempotency-Key");
+    let headers = document["components"]["responses"]["TooManyRequests"]["headers"].as_object().expect("headers");
+    let names = headers.keys().map(String::as_str).collect::<BTreeSet<_>>();
+    let wanted = [
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    ];
+    assert_eq!(names, BTreeSet::from(wanted));
+
+    let without = self::document();
+    assert!(!without.to_string().contains("429") && !without.to_string().contains("Idempotency-Key"));
+}
+
 #[test]
 fn operations_are_unique_and_named_by_their_routes() {
     let document = document();
@@ -253,8 +305,9 @@ fn what_is_read_and_what_is_written_are_described_apart() {
 #[test]
 fn a_router_from_another_thread_is_described_as_well() {
     let routes = std::thread::spawn(routes).join().expect("a router");
-    let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
-    let (_, document) = assemble(routes, ApiRouter::new(), &kernel, "widget <service>", "1.2.3").expect("a service");
+    let config = ServiceConfig { idempotency_enabled: false, ..ServiceConfig::default() };
+    let kernel = Kernel::new(config, Clock::system(), None);
+    let (_, document) = assembled(routes, &kernel, "widget <service>", "1.2.3").expect("a service");
     assert_eq!(document.json, service().1.json);
 }
 
@@ -262,7 +315,7 @@ fn a_router_from_another_thread_is_described_as_well() {
 fn without_a_login_route_nobody_is_told_to_log_in_there() {
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
     let api = ApiRouter::new().api_route("/widgets", get(list));
-    let (_, document) = assemble(api, ApiRouter::new(), &kernel, "s", "1").expect("a service");
+    let (_, document) = assembled(api, &kernel, "s", "1").expect("a service");
     let document: Value = serde_json::from_slice(&document.json).expect("JSON");
     assert_eq!(document["paths"]["/api/v1/widgets"]["get"]["security"], json!([{ "bearer": [] }]));
     assert!(document["components"]["securitySchemes"]["password"].is_null());
@@ -311,7 +364,7 @@ fn two_handlers_for_one_path_are_an_error_that_names_it() {
     assert!(refusal.to_string().contains("`GET /widgets`"), "{refusal}");
     let kernel = Kernel::new(ServiceConfig::default(), Clock::system(), None);
     let api = ApiRouter::new().api_route("/docs", get(list));
-    let refusal = assemble(api, ApiRouter::new(), &kernel, "s", "1").map(drop).expect_err("a refusal");
+    let refusal = assembled(api, &kernel, "s", "1").map(drop).expect_err("a refusal");
     assert!(refusal.to_string().contains("`GET /docs`"), "{refusal}");
 }
 

@@ -1,5 +1,11 @@
 //! Faults while the service works: what was promised holds, and each test says so in a line.
 
+#[cfg(target_os = "linux")]
+mod api;
+#[cfg(target_os = "linux")]
+mod balancer;
+#[cfg(target_os = "linux")]
+mod crowded_limits;
 mod dropped_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;
@@ -12,15 +18,25 @@ mod killed_restores;
 #[cfg(target_os = "linux")]
 mod killed_services;
 #[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+mod lost_database;
+#[cfg(target_os = "linux")]
 mod lost_redis;
 #[cfg(target_os = "linux")]
 mod power_cuts;
+#[cfg(target_os = "linux")]
+mod rolling_restarts;
 #[cfg(target_os = "linux")]
 mod starts;
 #[cfg(target_os = "linux")]
 mod victim;
 #[cfg(target_os = "linux")]
 mod webhooks;
+#[cfg(target_os = "linux")]
+mod wire;
+#[cfg(target_os = "linux")]
+mod without_redis;
 
 use std::time::Duration;
 

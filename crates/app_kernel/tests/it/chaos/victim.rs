@@ -12,7 +12,7 @@ use app_kernel::base::secret::Secret;
 use app_kernel::store::db::Db;
 use app_kernel::store::db::entity::Entity;
 
-use super::{jobs, webhooks};
+use super::{api, jobs, webhooks};
 use crate::backup;
 use crate::db::{Widget, widget};
 
@@ -44,6 +44,8 @@ pub(super) enum Work {
     Webhooks,
     /// Serve, and say the address.
     Serve,
+    /// Serve as [`super::api`] does, and say the address.
+    Api(String),
 }
 
 /// No test of its own: what a victim runs.
@@ -59,6 +61,9 @@ async fn victim() {
     }
     if what == "webhooks" {
         return webhooks::work(&Secret::new(url), Path::new(folder), || say("ready")).await;
+    }
+    if let Some(plan) = what.strip_prefix("api ") {
+        return api::work(plan, &Secret::new(url), Path::new(folder), say).await;
     }
     if what == "serve" {
         return serve(url, folder).await;
@@ -130,6 +135,7 @@ impl Victim {
             Work::Jobs(lease) => format!("jobs {}", lease.as_secs()),
             Work::Webhooks => "webhooks".to_owned(),
             Work::Serve => "serve".to_owned(),
+            Work::Api(plan) => format!("api {plan}"),
         };
         let mut command = Command::new(std::env::current_exe().expect("a test binary"));
         command.args(["--exact", "chaos::victim::victim", "--nocapture"]);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use app_kernel::base::secret::Secret;
@@ -15,15 +16,17 @@ use serde_json::json;
 use super::moment;
 use super::victim::{Victim, Work};
 use crate::support::receiver::{Received, Receiver, Way};
-use crate::support::{Dice, figure, scale, seed};
+use crate::support::{Dice, figure, is_full, scale, seed};
 use crate::webhooks::signed_by;
 
-on_every_database!(killed_processes_lose_no_webhook);
+on_every_database!(killed_processes_lose_no_webhook, a_good_receiver_is_told_as_soon_beside_bad_ones_as_alone);
 
 /// Processes that deliver.
 const WORKERS: usize = 2;
 /// Short, so that what a killed one had is soon taken back.
 const LEASE: Duration = Duration::from_secs(5);
+/// How often something happens, where it is about how soon a receiver is told.
+const EVENTS_PER_SECOND: u32 = 25;
 /// How long the rest may take once there are no more faults.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -70,13 +73,8 @@ fn tries(requests: &[Received], webhook: &NewWebhook) -> Option<BTreeMap<String,
     Some(tries)
 }
 
-/// Promise: R-19
-async fn killed_processes_lose_no_webhook(database: TestDatabase) {
-    let (events, kills, seed) = (figure(60, 5000), scale(2), seed());
-    let url = database.url();
-    let home = tempfile::tempdir().expect("the temporary folder can be written");
-    let running = service(url, home.path(), false).start().await.expect("it starts").serve().await.expect("a port");
-    let db = running.kernel().db().expect("a database");
+/// A workspace that somebody has.
+async fn workspace(db: &Db) -> String {
     let user = app_kernel::feature::auth::User {
         email: "ann@example.com".to_owned(),
         email_key: "ann@example.com".to_owned(),
@@ -93,9 +91,19 @@ async fn killed_processes_lose_no_webhook(database: TestDatabase) {
     let created_by_user_id = db.save(user).await.expect("a user").id;
     let workspace =
         Workspace { name: "Acme".to_owned(), is_personal: false, created_by_user_id, requires_second_factor: false };
-    let workspace = db.save(workspace).await.expect("a workspace").id;
+    db.save(workspace).await.expect("a workspace").id
+}
+
+/// Promise: R-19
+async fn killed_processes_lose_no_webhook(database: TestDatabase) {
+    let (events, kills, seed) = (figure(60, 5000), scale(2), seed());
+    let url = database.url();
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let running = service(url, home.path(), false).start().await.expect("it starts").serve().await.expect("a port");
+    let db = running.kernel().db().expect("a database");
+    let workspace = workspace(&db).await;
     let good = Receiver::start().await;
-    let seen = std::sync::Mutex::new(BTreeSet::new());
+    let seen = Mutex::new(BTreeSet::new());
     let failing = Receiver::that(move |request, _| {
         // Each event fails once; the second try finds it well.
         let is_first = seen.lock().expect("nobody panics").insert(request.id().to_owned());
@@ -152,5 +160,75 @@ async fn killed_processes_lose_no_webhook(database: TestDatabase) {
         slowest.as_millis()
     );
     drop(workers);
+    running.stop().await;
+}
+
+/// When each event came to a receiver for the first time.
+type Arrivals = Arc<Mutex<BTreeMap<u64, Instant>>>;
+
+/// A receiver that notes when.
+async fn punctual() -> (Receiver, Arrivals) {
+    let arrivals = Arrivals::default();
+    let noted = Arc::clone(&arrivals);
+    let receiver = Receiver::that(move |request, _| {
+        let n = request.json()["data"]["n"].as_u64().expect("a number");
+        noted.lock().expect("nobody panics").entry(n).or_insert_with(Instant::now);
+        Way::Status(204, String::new())
+    });
+    (receiver.await, arrivals)
+}
+
+/// Tells of events at a steady pace, and gives what the 99th of a hundred deliveries took at most.
+async fn p99_of(db: &Db, workspace: &str, events: std::ops::Range<u64>, arrivals: &Arrivals) -> Duration {
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / EVENTS_PER_SECOND);
+    let mut told = BTreeMap::new();
+    for n in events {
+        pace.tick().await;
+        told.insert(n, Instant::now());
+        trigger_webhook_event(db, workspace, "thing.happened", json!({ "n": n })).await.expect("an event");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let has_come = |n: &u64| arrivals.lock().expect("nobody panics").contains_key(n);
+    while !told.keys().all(has_come) {
+        assert!(Instant::now() < deadline, "some events do not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let arrivals = arrivals.lock().expect("nobody panics");
+    let mut took: Vec<Duration> = told.iter().map(|(n, told)| arrivals[n].duration_since(*told)).collect();
+    took.sort();
+    took[(took.len() * 99).div_ceil(100) - 1]
+}
+
+/// Promise: R-19
+async fn a_good_receiver_is_told_as_soon_beside_bad_ones_as_alone(database: TestDatabase) {
+    let events = figure(100, 5000) as u64;
+    let home = tempfile::tempdir().expect("the temporary folder can be written");
+    let deliverer = worker(database.url(), home.path());
+    let running =
+        service(database.url(), home.path(), false).start().await.expect("it starts").serve().await.expect("a port");
+    let db = running.kernel().db().expect("a database");
+    let workspace = workspace(&db).await;
+    let (good, arrivals) = punctual().await;
+    create_webhook(&db, &workspace, good.url()).await.expect("a webhook");
+    // Whoever is asked for the first time takes longer.
+    p99_of(&db, &workspace, 0..10, &arrivals).await;
+    let alone = p99_of(&db, &workspace, 10..events + 10, &arrivals).await;
+
+    let [failing, hole] =
+        [Receiver::always(Way::Status(503, String::new())).await, Receiver::always(Way::Silence).await];
+    for receiver in [&failing, &hole] {
+        create_webhook(&db, &workspace, receiver.url()).await.expect("a webhook");
+    }
+    let beside = p99_of(&db, &workspace, events + 10..2 * events + 10, &arrivals).await;
+    // A short run on a busy machine has few deliveries to take a percentile of.
+    let allowance = if is_full() { Duration::ZERO } else { Duration::from_millis(500) };
+    assert!(beside <= 2 * alone + allowance, "p99 {beside:?} beside bad ones, {alone:?} alone");
+    println!(
+        "R-19 held: {events} events alone and {events} beside a failing receiver and a black hole, {EVENTS_PER_SECOND}/s, p99 of the good one \
+         {} ms and {} ms",
+        alone.as_millis(),
+        beside.as_millis()
+    );
+    drop(deliverer);
     running.stop().await;
 }

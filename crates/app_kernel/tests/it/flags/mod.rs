@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use app_kernel::feature::audit::get_audit_logs;
 use app_kernel::feature::flags::{BELIEVED, Flag, Variant, delete_flag, list_flags};
 use app_kernel::prelude::*;
-use app_kernel::testing::{TestDatabase, TestService, on_every_database};
+use app_kernel::testing::{TestDatabase, TestRedis, TestService, on_every_database};
 use serde_json::json;
 
 use crate::support::people::admin;
@@ -17,6 +17,7 @@ on_every_database!(
     a_flag_is_set_changed_in_part_and_asked_for,
     changes_at_once_all_hold,
     a_change_in_another_process_holds_within_two_seconds,
+    a_change_calls_the_other_processes_by_redis,
     a_change_that_is_undone_never_was,
     who_turned_what_on_is_in_the_history_and_in_the_audit
 );
@@ -100,6 +101,52 @@ async fn a_change_in_another_process_holds_within_two_seconds(database: TestData
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("N3 held: another process saw the change after {} ms", changed.elapsed().as_millis());
+}
+
+/// How soon another process sees a change. It has read all flags just before: without a call it would believe that for its whole time.
+async fn soonest_of_some(here: &TestService, there: &TestService) -> Duration {
+    let mut soonest = Duration::MAX;
+    // It takes a moment until it listens, and a busy machine may be late.
+    for round in 0..10 {
+        let is_on = round % 2 == 0;
+        tokio::time::sleep(BELIEVED).await;
+        assert_eq!(has(there, "ann").await, !is_on);
+        let changed = Instant::now();
+        set_flag(here.kernel(), "new_dashboard").enabled(is_on).await.expect("a flag");
+        while has(there, "ann").await != is_on {
+            assert!(changed.elapsed() < BELIEVED + Duration::from_secs(30), "it never hears of it");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        soonest = soonest.min(changed.elapsed());
+        if soonest < BELIEVED / 4 {
+            break;
+        }
+    }
+    soonest
+}
+
+/// Promise: N3
+async fn a_change_calls_the_other_processes_by_redis(database: TestDatabase) {
+    let Some(redis) = TestRedis::shared() else { return };
+    let build = |config| dashboard(config).redis(redis.patient());
+    let here = TestService::start_on(database, build).await;
+    let there = here.beside(build).await;
+    let soonest = soonest_of_some(&here, &there).await;
+    assert!(soonest < BELIEVED / 2, "nobody called: {soonest:?}");
+    println!("N3 held: another process was called by Redis and saw the change after {} ms", soonest.as_millis());
+}
+
+/// Promise: N3
+#[tokio::test]
+async fn a_change_calls_the_other_processes_by_postgres() {
+    if std::env::var("DATABASES").is_ok_and(|list| !list.contains("postgres")) {
+        return println!("deselected by DATABASES");
+    }
+    let here = start(TestDatabase::postgres().await).await;
+    let there = here.beside(dashboard).await;
+    let soonest = soonest_of_some(&here, &there).await;
+    assert!(soonest < BELIEVED / 2, "nobody called: {soonest:?}");
+    println!("N3 held: another process was called by PostgreSQL and saw the change after {} ms", soonest.as_millis());
 }
 
 /// Promise: N3

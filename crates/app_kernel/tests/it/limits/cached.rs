@@ -36,6 +36,35 @@ pub(super) async fn greet(cache: &Cache, reader: Reader) -> Result<String> {
     Ok(format!("hello {}, the {}th", reader.id, cache.counts().misses))
 }
 
+/// What a page shows may be old for a while.
+#[cached(ttl = "1m", stale = "10m", key = "news:{topic}:{page}", ignore(source))]
+async fn get_news(kernel: &Kernel, source: Arc<Source>, topic: &str, page: u32) -> Result<String> {
+    let n = source.asked.fetch_add(1, Ordering::SeqCst);
+    Ok(format!("{} {topic} {page} {n}", kernel.service_name()))
+}
+
+/// Promise: K2
+#[tokio::test]
+async fn a_stale_answer_is_given_at_once_while_the_function_is_called_beside() {
+    let service = TestService::start(|config| Service::new("cache", config)).await;
+    let (kernel, source) = (service.kernel(), Arc::<Source>::default());
+    let ask = async || get_news(kernel, Arc::clone(&source), "sport", 1).await.expect("news");
+    assert_eq!([ask().await, ask().await], ["cache sport 1 0", "cache sport 1 0"]);
+    service.advance(Duration::from_secs(61));
+    assert_eq!(ask().await, "cache sport 1 0", "nobody waits");
+    let renewed = async {
+        while ask().await != "cache sport 1 1" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), renewed).await.expect("it is found out beside");
+    assert_eq!(source.asked.load(Ordering::SeqCst), 2, "once, whoever asks");
+    service.advance(Duration::from_secs(11 * 60));
+    assert_eq!(ask().await, "cache sport 1 2", "too old to be given");
+    get_news_invalidate(kernel, "sport", 1).await.expect("forgotten");
+    assert_eq!(ask().await, "cache sport 1 3");
+}
+
 /// Promise: K2
 #[tokio::test]
 async fn a_function_is_asked_once_for_each_key_until_it_is_told_to_ask_again() {

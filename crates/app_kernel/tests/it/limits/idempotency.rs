@@ -19,6 +19,7 @@ on_every_database!(
     a_write_goes_on_when_its_client_leaves,
     what_nobody_knows_the_end_of_is_not_done_again,
     an_answer_is_kept_for_a_day_and_sealed,
+    what_is_over_is_swept_out,
 );
 
 /// How long something may take. Only a test that fails waits so long.
@@ -263,4 +264,38 @@ async fn a_route_that_must_be_done_once_is_not_done_where_keys_are_not_looked_af
     let service = TestService::start(build).await;
     let answer = keyed(&service.anonymous(), "k").post("/payments", json!({})).await.expect_problem(503, "unavailable");
     assert!(answer.text().contains("IDEMPOTENCY_ENABLED"));
+}
+
+/// A start sweeps, beside the requests, and then each hour.
+async fn what_is_over_is_swept_out(database: TestDatabase) {
+    let shop = Shop::start(database).await;
+    // Nobody's token comes to its end meanwhile.
+    let (service, client) = (&shop.service, shop.service.anonymous());
+    let write = async |key: &str| keyed(&client, key).post("/orders", json!({})).await.expect(201);
+    for key in ["old", "given-up"] {
+        write(key).await;
+    }
+    let left = async || {
+        let rows = service.db().query("SELECT COUNT(*) AS [n] FROM [kernel_idempotency_keys]", ()).await;
+        rows.expect("a count")[0]["n"].as_int().expect("a number")
+    };
+    // As if the process of one had been killed before it answered, long ago.
+    let killed = "UPDATE [kernel_idempotency_keys] SET [is_running] = ?, [due_at] = ? WHERE [id] = \
+                  (SELECT [id] FROM (SELECT MIN([id]) AS [id] FROM [kernel_idempotency_keys]) [one])";
+    service.db().execute(killed, (true, service.now() - Duration::from_secs(3600))).await.expect("an update");
+    service.advance(Duration::from_secs(23 * 3600));
+    let recent = write("recent").await;
+    assert_eq!(left().await, 3);
+    service.advance(Duration::from_secs(3600));
+    let beside = service.beside(|config| Service::new("shop", config)).await;
+    tokio::time::timeout(PATIENCE, async {
+        while left().await > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("they are swept out");
+    beside.stop().await;
+    assert_replayed(&recent, &keyed(&client, "recent").post("/orders", json!({})).await);
+    assert_eq!(left().await, 1);
 }

@@ -11,6 +11,7 @@ on_every_database!(
     one_has_it_and_the_numbers_grow,
     many_in_several_processes_come_one_after_another,
     whoever_loses_the_lease_is_told,
+    a_lock_that_nobody_had_for_a_day_is_swept_out,
 );
 
 /// How long something may take. Only a test that fails waits so long.
@@ -100,6 +101,31 @@ async fn whoever_loses_the_lease_is_told(database: TestDatabase) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(thief.is_held());
+}
+
+/// A start sweeps, and then each hour.
+async fn a_lock_that_nobody_had_for_a_day_is_swept_out(database: TestDatabase) {
+    let first = TestService::start_on(database, service).await;
+    for name in ["old", "recent", "held"] {
+        first.kernel().lock(name).acquire().await.expect("nobody has it").release().await;
+    }
+    let held = first.kernel().lock("held").acquire().await.expect("nobody has it");
+    let day_ago = first.now() - Duration::from_secs(24 * 3600 + 60);
+    first.db().execute("UPDATE [kernel_locks] SET [due_at] = ? WHERE [id] = ?", (day_ago, "old")).await.expect("done");
+    let names = async || {
+        let rows = first.db().query("SELECT [id] FROM [kernel_locks] ORDER BY [id]", ()).await.expect("rows");
+        rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["held", "old", "recent"]);
+    let beside = first.beside(service).await;
+    let swept = async {
+        while names().await != ["held", "recent"] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.expect("it is swept out");
+    beside.stop().await;
+    assert!(held.is_held());
 }
 
 #[tokio::test]

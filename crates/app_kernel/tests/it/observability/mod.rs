@@ -1,6 +1,7 @@
 //! How a service tells of itself: metrics, and traces.
 
 mod metrics;
+mod roles;
 #[cfg(feature = "otel")]
 mod traces;
 

@@ -100,9 +100,15 @@ impl Place {
 
     /// Starts the quick start and waits until it listens.
     pub(crate) fn serve(&self) -> Serving {
-        let mut running = Running::start(&mut self.command(quickstart()));
-        let listening = running.wait_for_line(|line| line.contains("listening on http://"));
-        let rest = listening.split("listening on ").nth(1).unwrap_or_default();
+        self.start(&[], "listening on ")
+    }
+
+    /// Starts the quick start in a role, and waits until it says these words and an address.
+    pub(crate) fn start(&self, arguments: &[&str], words: &str) -> Serving {
+        let mut running = Running::start(self.command(quickstart()).args(arguments));
+        let said = format!("{words}http://");
+        let listening = running.wait_for_line(|line| line.contains(&said));
+        let rest = listening.split(words).nth(1).unwrap_or_default();
         let url: String = rest.chars().take_while(|c| !matches!(c, '"' | ' ')).collect();
         Serving { running, url }
     }

@@ -96,8 +96,15 @@ impl Servers {
 
     /// Runs a statement as the administrator.
     pub(crate) async fn run(&self, backend: Backend, statement: &str) {
-        let db =
-            Db::open(&Secret::new(self.server(backend)), &[], DbOptions::default()).await.expect("the server answers");
+        let (url, deadline) = (Secret::new(self.server(backend)), Instant::now() + PATIENCE);
+        let db = loop {
+            match Db::open(&url, &[], DbOptions::default()).await {
+                Ok(db) => break db,
+                Err(error) => assert!(Instant::now() < deadline, "the server does not answer: {error}"),
+            }
+            // It listens before it lets anybody in.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         db.execute(statement, ()).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
         db.close().await;
     }
@@ -125,6 +132,24 @@ impl Servers {
             assert!(Instant::now() < deadline, "{all:?} do not end");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A server and all of its processes are there, and say nothing more.
+    pub(crate) fn hang(&self, backend: Backend) {
+        self.signal(backend, "STOP");
+    }
+
+    /// A server goes on after [`Servers::hang`].
+    pub(crate) fn go_on(&self, backend: Backend) {
+        self.signal(backend, "CONT");
+    }
+
+    fn signal(&self, backend: Backend, signal: &str) {
+        let server = self.processes.lock().expect(UNPOISONED)[index(backend)].clone();
+        let mut all = vec![server.clone()];
+        all.extend(children_of(&server));
+        // Some of the children may have ended by themselves.
+        let _ = Command::new("kill").arg(format!("-{signal}")).args(&all).stderr(Stdio::null()).status();
     }
 
     /// Starts a server that was killed, and waits until it serves this database again.

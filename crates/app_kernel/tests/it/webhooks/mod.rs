@@ -1,6 +1,7 @@
 //! Webhooks: what receivers get, what owners see, and whom nobody reaches.
 
 mod delivering;
+mod given_up;
 mod lives;
 mod managing;
 mod official;

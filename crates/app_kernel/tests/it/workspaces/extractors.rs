@@ -182,6 +182,7 @@ async fn the_document_tells_how_a_workspace_is_named_and_who_is_turned_away() {
         .as_array()
         .expect("parameters")
         .iter()
+        .filter(|p| p["in"] == "path")
         .map(|p| p["name"].clone())
         .collect();
     assert_eq!(names, ["id", "user_id"]);

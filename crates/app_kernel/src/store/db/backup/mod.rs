@@ -33,7 +33,7 @@ pub use manifest::{Form, Manifest, Reason, TableManifest};
 pub use remote::{Remote, RemoteFile};
 pub use restore::{Restored, Step, rollback_to_date};
 pub(super) use unfinished::finish as finish_restore;
-pub use verify::Listed;
+pub use verify::{Listed, list_in, verify_in};
 
 pub(super) use catalogue::is_ours;
 pub(super) use folder::{make_folder, sync_folder};

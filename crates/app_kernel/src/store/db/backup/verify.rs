@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::csv::Reader;
 use super::export::Hashing;
-use super::folder::Entry;
+use super::folder::{Entry, Folder};
 use super::manifest::{Form, Manifest, TableManifest};
 use super::{Backups, native, text};
 use crate::base::error::{Error, Result};
@@ -21,14 +21,30 @@ pub struct Listed {
     pub manifest: Result<Manifest>,
 }
 
+/// All backups in a folder, the oldest first, of whichever services. Needs no database. None where there is no such folder.
+///
+/// # Errors
+/// Where the folder can't be read.
+pub fn list_in(folder: &Path) -> Result<Vec<Listed>> {
+    let entries = Folder(folder.to_owned()).entries()?;
+    Ok(entries.into_iter().map(|entry| Listed { manifest: entry.manifest(), name: entry.name }).collect())
+}
+
+/// Reads a backup in a folder back, as [`Backups::verify`] does. Needs no database.
+///
+/// # Errors
+/// Where there is none of this name, or it is damaged; says where.
+pub async fn verify_in(folder: &Path, name: &str) -> Result<Manifest> {
+    entry(&Folder(folder.to_owned()).find(name)?).await
+}
+
 impl Backups {
     /// All backups in the folder, the oldest first; those of other services too.
     ///
     /// # Errors
     /// Where the folder can't be read.
     pub fn list(&self) -> Result<Vec<Listed>> {
-        let entries = self.folder().entries()?;
-        Ok(entries.into_iter().map(|entry| Listed { manifest: entry.manifest(), name: entry.name }).collect())
+        list_in(&self.options.folder)
     }
 
     /// Reads a backup back: its checksums, its rows, each value. Answers what it says of itself.
@@ -36,7 +52,7 @@ impl Backups {
     /// # Errors
     /// Where there is none of this name, or it is damaged; says where.
     pub async fn verify(&self, name: &str) -> Result<Manifest> {
-        entry(&self.folder().find(name)?).await
+        verify_in(&self.options.folder, name).await
     }
 }
 
