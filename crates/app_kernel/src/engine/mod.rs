@@ -1,6 +1,7 @@
 //! What runs beside the store. Each engine has its forms behind one behaviour.
 
 pub mod cache;
+pub(crate) mod calls;
 pub(crate) mod carried;
 pub(crate) mod claims;
 pub(crate) mod courier;
