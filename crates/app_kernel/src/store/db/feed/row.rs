@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::store::db::api::shape::{Typed, Untyped};
-    use crate::store::db::dialect::Backend;
+    use crate::store::db::dialect::Sqlite;
     use crate::store::db::entity::Entity;
     use crate::store::db::row::Saved;
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn table() -> Table {
-        Table::new(Parcel::definition().clone(), Backend::Sqlite.dialect(), true)
+        Table::new(Parcel::definition().clone(), &Sqlite, true)
     }
 
     fn kept() -> Map<String, Json> {
