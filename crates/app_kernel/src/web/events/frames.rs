@@ -46,8 +46,7 @@ where
     H: Send + 'static,
 {
     let until = Box::pin(tokio::time::sleep_until(Instant::now() + LONGEST));
-    let frames =
-        Frames { changes, position, sent, drained: drained.boxed(), until, is_greeted: false, _held: held };
+    let frames = Frames { changes, position, sent, drained: drained.boxed(), until, is_greeted: false, _held: held };
     stream::unfold(frames, async |mut frames| {
         let event = frames.next().await?;
         Some((Ok(event), frames))
@@ -104,7 +103,9 @@ fn frame<R: Serialize>(event: &ChangeEvent<R>) -> Result<Event> {
 }
 
 fn with_data(event: Event, data: &impl Serialize) -> Result<Event> {
-    event.json_data(data).map_err(|cause| crate::base::error::Error::internal("a change can't be written as JSON").cause(cause))
+    event
+        .json_data(data)
+        .map_err(|cause| crate::base::error::Error::internal("a change can't be written as JSON").cause(cause))
 }
 
 #[cfg(test)]
@@ -145,7 +146,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_is_one_event_and_a_failure_ends_the_stream() {
-        let changes = [change(8, "a\nb"), Ok(ChangeEvent::Reset { position: 9 }), Err(Error::unavailable("away")), change(10, "c")];
+        let changes = [
+            change(8, "a\nb"),
+            Ok(ChangeEvent::Reset { position: 9 }),
+            Err(Error::unavailable("away")),
+            change(10, "c"),
+        ];
         let (text, sent) = text_of(stream::iter(changes), std::future::pending()).await;
         let wanted = "id: 7\nretry: 3000\n\n\
             id: 8\nevent: updated\ndata: {\"position\":8,\"operation\":\"updated\",\"id\":\"w1\",\"version\":2,\"row\":\"a\\nb\",\

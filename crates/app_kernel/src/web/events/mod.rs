@@ -200,7 +200,10 @@ mod tests {
 
     #[test]
     fn the_last_event_is_a_position_or_nothing() {
-        assert_eq!([read(&[]), read(&[""]), read(&["0"]), read(&["57"])], [Ok(None), Ok(None), Ok(Some(0)), Ok(Some(57))]);
+        assert_eq!(
+            [read(&[]), read(&[""]), read(&["0"]), read(&["57"])],
+            [Ok(None), Ok(None), Ok(Some(0)), Ok(Some(57))]
+        );
         for bad in ["-1", "+1", "1.0", "x", "9223372036854775808", "1 ", "é"] {
             assert_eq!(read(&[bad]), Err("bad_last_event_id".to_owned()), "{bad}");
         }

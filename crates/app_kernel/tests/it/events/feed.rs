@@ -75,7 +75,12 @@ async fn a_change_tells_the_row_as_it_was_then_without_its_secrets(database: Tes
     let wheel = db.save(Saved { entity: widget("wheel", "w"), ..gear.clone() }).await.expect("saved");
     assert!(db.delete::<Widget>(&gear.id).await.expect("deleted"));
     assert!(db.delete::<Widget>(&gear.id).permanent().await.expect("deleted for good"));
-    let told = [change(&mut changes).await, change(&mut changes).await, change(&mut changes).await, change(&mut changes).await];
+    let told = [
+        change(&mut changes).await,
+        change(&mut changes).await,
+        change(&mut changes).await,
+        change(&mut changes).await,
+    ];
     let redacted = |saved: &Saved<Widget>| {
         let entity = Widget { word: Some("[redacted]".to_owned()), ..saved.entity.clone() };
         Saved { entity, ..saved.clone() }
@@ -146,7 +151,8 @@ async fn what_was_purged_is_told_to_be_missing(database: TestDatabase) {
     for n in 0..3 {
         db.save(widget(&n.to_string(), "w")).await.expect("saved");
     }
-    let positions = [change(&mut live).await, change(&mut live).await, change(&mut live).await].map(|told| told.position);
+    let positions =
+        [change(&mut live).await, change(&mut live).await, change(&mut live).await].map(|told| told.position);
     carried(&db).await;
     service.advance(Duration::from_secs(60));
     let admin = service.kernel().admin_db().expect("an admin database");
@@ -176,7 +182,8 @@ async fn rows_without_a_struct_are_followed_too(database: TestDatabase) {
     assert_eq!((&note["text"], &note["tags"], &note["stars"]), (&json!("a note"), &json!(["a", "b"]), &json!(3)));
     let gear = change(&mut widgets).await.row.expect("a row").to_json();
     assert_eq!((&gear["name"], &gear["word"]), (&json!("gear"), &json!("[redacted]")));
-    let own = db.changes().of_entity("kernel_users").stream().await.expect_err("the kernel's own are read by their types");
+    let own =
+        db.changes().of_entity("kernel_users").stream().await.expect_err("the kernel's own are read by their types");
     assert_eq!(own.error_code(), "bad_entity_name");
 }
 
@@ -188,10 +195,8 @@ async fn what_can_not_be_followed_is_refused_with_the_cure(database: TestDatabas
     let refused = service.db().changes().of::<Widget>().stream_from(-1).await.expect_err("no position");
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     let database = service.stop().await;
-    let silent = TestService::start_on(database.clone(), |config| {
-        shop(ServiceConfig { audit_enabled: false, ..config })
-    })
-    .await;
+    let silent =
+        TestService::start_on(database.clone(), |config| shop(ServiceConfig { audit_enabled: false, ..config })).await;
     let refused = silent.db().changes().of::<Widget>().stream().await.expect_err("nothing is audited");
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     assert!(refused.message().contains("AUDIT_ENABLED"), "{refused}");

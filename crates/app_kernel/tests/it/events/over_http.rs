@@ -40,10 +40,12 @@ async fn who_comes_back_with_the_last_id_has_lost_nothing_and_gets_nothing_twice
         let last_id = listener.last_id().expect("an id").to_owned();
         drop(listener);
         post_widget(&ann, &format!("meanwhile {cut}")).await;
-        listener = ann.clone().with_header("last-event-id", &last_id).listen("/widgets/events").await.expect("a stream");
+        listener =
+            ann.clone().with_header("last-event-id", &last_id).listen("/widgets/events").await.expect("a stream");
     }
     heard.extend(names(&mut listener, 6).await);
-    let wanted = ["0", "1", "2", "3", "meanwhile 0", "4", "5", "6", "7", "meanwhile 1", "8", "9", "10", "11", "meanwhile 2"];
+    let wanted =
+        ["0", "1", "2", "3", "meanwhile 0", "4", "5", "6", "7", "meanwhile 1", "8", "9", "10", "11", "meanwhile 2"];
     assert_eq!(heard, wanted);
 }
 
@@ -55,7 +57,10 @@ async fn members_hear_of_their_own_workspace_only(database: TestDatabase) {
     service.db().save_entity("notes", serde_json::json!({ "name": "a note" })).await.expect("saved");
     post_widget(&ann, "ann's").await;
     let Heard { event, data } = listener.next().await.expect("an event");
-    assert_eq!((event.as_str(), &data["row"]["name"], &data["row"]["word"]), ("created", &"ann's".into(), &"[redacted]".into()));
+    assert_eq!(
+        (event.as_str(), &data["row"]["name"], &data["row"]["word"]),
+        ("created", &"ann's".into(), &"[redacted]".into())
+    );
     assert_eq!(listener.last_id(), Some(data["position"].to_string().as_str()));
     service.anonymous().get("/widgets/events").await.expect(401);
 }
@@ -122,7 +127,9 @@ async fn the_document_and_the_numbers_tell_of_streams() {
     service.db().save(widget("gear", "w")).await.expect("saved");
     assert_eq!(names(&mut listener, 1).await, ["gear"]);
     let numbers = service.anonymous().get("/metrics").await.expect(200).text();
-    for line in ["app_kernel_event_streams 1", "app_kernel_events_sent_total 1", "app_kernel_event_streams_resumed_total 1"] {
+    for line in
+        ["app_kernel_event_streams 1", "app_kernel_events_sent_total 1", "app_kernel_event_streams_resumed_total 1"]
+    {
         assert!(numbers.lines().any(|found| found == line), "{line} is missing: {numbers}");
     }
 }

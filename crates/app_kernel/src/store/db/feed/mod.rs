@@ -199,5 +199,7 @@ fn check_is_followed(table: &Table) -> Result<()> {
         return Ok(());
     }
     let name = &table.def.table;
-    Err(Error::invalid(format!("changes of `{name}` can't be followed: it keeps no history; take out `history = false`")))
+    Err(Error::invalid(format!(
+        "changes of `{name}` can't be followed: it keeps no history; take out `history = false`"
+    )))
 }

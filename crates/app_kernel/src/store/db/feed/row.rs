@@ -18,7 +18,8 @@ pub(super) fn read<S: Shape>(table: &Table, row: &Map<String, Json>) -> Option<S
         .zip(&table.types)
         .map(|(name, ty)| value(table.def.column(name), *ty, row.get(name.as_ref())))
         .collect();
-    let read = |values: Vec<Value>| S::read(table, &RowRef::Kept(kept::RowRef { columns: &table.columns, values: &values }));
+    let read =
+        |values: Vec<Value>| S::read(table, &RowRef::Kept(kept::RowRef { columns: &table.columns, values: &values }));
     let name = &table.def.table;
     match values.map(read) {
         Some(Ok(row)) => Some(row),
