@@ -18,25 +18,26 @@ use crate::store::db::feed::{ChangeEvent, RowChange};
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a stream lasts: so long may somebody listen who is not allowed to any more.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// When a client comes back whose stream has ended.
-const COME_BACK_AFTER: Duration = Duration::from_secs(3);
 
 /// What a stream holds for as long as it lasts beside its changes.
 struct Frames<C, H> {
     changes: C,
     position: fn(&C) -> i64,
     sent: Counter,
+    come_back_after: Duration,
     drained: BoxFuture<'static, ()>,
     until: Pin<Box<tokio::time::Sleep>>,
     is_greeted: bool,
     _held: H,
 }
 
-/// The changes as events, until the service drains, the client is gone or the time is over. What is `held` is let go of then.
+/// The changes as events, until the service drains, the client is gone or the time is over. What is `held` is let go of then. Clients are
+/// asked to come back after so long.
 pub(super) fn frames<R, C, H>(
     changes: C,
     position: fn(&C) -> i64,
     sent: Counter,
+    come_back_after: Duration,
     drained: impl Future<Output = ()> + Send + 'static,
     held: H,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static
@@ -46,7 +47,8 @@ where
     H: Send + 'static,
 {
     let until = Box::pin(tokio::time::sleep_until(Instant::now() + LONGEST));
-    let frames = Frames { changes, position, sent, drained: drained.boxed(), until, is_greeted: false, _held: held };
+    let drained = drained.boxed();
+    let frames = Frames { changes, position, sent, come_back_after, drained, until, is_greeted: false, _held: held };
     stream::unfold(frames, async |mut frames| {
         let event = frames.next().await?;
         Some((Ok(event), frames))
@@ -62,7 +64,7 @@ where
         if !self.is_greeted {
             self.is_greeted = true;
             // A client that is cut off before its first change must not miss any either.
-            return Some(self.standing().retry(COME_BACK_AFTER));
+            return Some(self.standing().retry(self.come_back_after));
         }
         let event = tokio::select! {
             biased;
@@ -139,7 +141,7 @@ mod tests {
         drained: impl Future<Output = ()> + Send + 'static,
     ) -> (String, u64) {
         let sent = Counter::default();
-        let frames = frames(changes, |_| 7, sent.clone(), drained, ());
+        let frames = frames(changes, |_| 7, sent.clone(), Duration::from_millis(3040), drained, ());
         let body = Sse::new(frames).into_response().into_body().collect().await.expect("a body");
         (String::from_utf8(body.to_bytes().to_vec()).expect("text"), sent.get())
     }
@@ -153,7 +155,7 @@ mod tests {
             change(10, "c"),
         ];
         let (text, sent) = text_of(stream::iter(changes), std::future::pending()).await;
-        let wanted = "id: 7\nretry: 3000\n\n\
+        let wanted = "id: 7\nretry: 3040\n\n\
             id: 8\nevent: updated\ndata: {\"position\":8,\"operation\":\"updated\",\"id\":\"w1\",\"version\":2,\"row\":\"a\\nb\",\
             \"changed_at\":\"2026-01-30T12:00:00.000001Z\",\"user_id\":null,\"workspace_id\":null,\"request_id\":null}\n\n\
             id: 9\nevent: reset\ndata: {\"position\":9}\n\n";
@@ -173,6 +175,6 @@ mod tests {
     async fn a_service_that_stops_does_not_wait_for_it() {
         let began = Instant::now();
         let (text, _) = text_of(stream::pending(), tokio::time::sleep(Duration::from_millis(20))).await;
-        assert_eq!((text.as_str(), began.elapsed()), ("id: 7\nretry: 3000\n\n", Duration::from_millis(20)));
+        assert_eq!((text.as_str(), began.elapsed()), ("id: 7\nretry: 3040\n\n", Duration::from_millis(20)));
     }
 }

@@ -4,12 +4,13 @@
 //!   it has missed, once each and in order. Where that is gone, it is told so by an event `reset`.
 //! - A stream ends when the service begins to stop, and after a while in any case: who was signed out, or sent out of a workspace, does not
 //!   listen for ever. `EventSource` comes back by itself, and is asked who it is like every request.
-//! - A user has so many streams at once, by [leases](crate::engine::leases).
+//! - A user has so many streams at once, by leases.
 
 mod frames;
 
 use std::convert::Infallible;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use aide::OperationInput;
 use aide::generate::GenContext;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use super::edge::{ClientAddress, subscriber};
 use super::openapi;
+use crate::base::backoff::Backoff;
 use crate::base::caller::Caller;
 use crate::base::error::{Error, Result};
 use crate::base::metrics::{Counter, Gauge, Samples};
@@ -37,6 +39,9 @@ use crate::store::db::feed::{ChangeStream, ChangesOf};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx to pass on what comes as it comes.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// When a client comes back whose stream has ended: at least, and how much later at most. Those of a service that stops don't all come at once.
+const COME_BACK_AFTER: Duration = Duration::from_secs(2);
+const SPREAD: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(2) };
 /// When a caller who has too many streams may try again.
 const RETRY_AFTER_SECS: u32 = 10;
 
@@ -85,7 +90,8 @@ impl EventStream {
             let kernel = self.kernel.clone();
             async move { kernel.drained().await }
         };
-        let frames = frames::frames(changes, ChangeStream::position, streams.sent.clone(), drained, held);
+        let (sent, come_back_after) = (streams.sent.clone(), COME_BACK_AFTER + SPREAD.wait(1));
+        let frames = frames::frames(changes, ChangeStream::position, sent, come_back_after, drained, held);
         Ok(answer(frames))
     }
 }

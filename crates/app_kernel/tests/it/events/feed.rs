@@ -115,6 +115,9 @@ async fn a_bounded_handle_hears_of_its_workspace_only(database: TestDatabase) {
     assert!(db.delete::<Widget>(&gear.id).permanent().await.expect("deleted"));
     let told = [change(&mut ours).await, change(&mut ours).await];
     assert_eq!(told.map(|change| (change.id, change.version)), [(gear.id.clone(), 1), (gear.id, 2)]);
+    let others = elsewhere.in_workspace("elsewhere").without_workspace();
+    others.save(widget("wheel", "ours")).await.expect("saved");
+    assert_eq!(change(&mut ours).await.workspace_id, None, "the request was about one that is nobody's business here");
     let refused = db.in_workspace("ours").changes().of::<app_kernel::feature::auth::User>().stream().await;
     assert_eq!(refused.expect_err("a refusal").error_code(), "not_in_workspaces");
 }

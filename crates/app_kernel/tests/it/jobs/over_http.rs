@@ -1,6 +1,6 @@
 //! `/jobs` over HTTP: whose a job is sees it, admins see all, and nobody sees a payload.
 
-use app_kernel::testing::{TestDatabase, TestService, on_every_database};
+use app_kernel::testing::{TestDatabase, on_every_database};
 use serde_json::json;
 
 use super::{app, behave, jobs, start};

@@ -4,8 +4,8 @@
 //! the feed reads the log that they are carried to. There, each change has a position: without gaps, and visible in its order. A stream that
 //! knows the position it has come to loses nothing and gets nothing twice, however it was cut off.
 //!
-//! The store knows the log by [`ChangeLog`] only; the audit installs one. A stream reads the log by itself until it has come to its end, then
-//! hears of what comes from the [hub](hub::Hub), which reads for all streams of a process. What it misses there it reads again by itself.
+//! The store knows the log by `ChangeLog` only; the audit installs one. A stream reads the log by itself until it has come to its end, then
+//! hears of what comes from the hub, which reads for all streams of a process. What it misses there it reads again by itself.
 
 mod batch;
 mod hub;
@@ -52,7 +52,7 @@ pub struct RowChange<R> {
     pub changed_at: Timestamp,
     /// Who, where it was a user.
     pub user_id: Option<String>,
-    /// The workspace that the request was about.
+    /// The workspace that the request was about; a handle that is bounded to one is told of no other.
     pub workspace_id: Option<String>,
     /// In which request, where it was one.
     pub request_id: Option<String>,

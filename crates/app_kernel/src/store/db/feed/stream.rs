@@ -176,6 +176,11 @@ impl<S: Shape> Tail<S> {
         Ok(None)
     }
 
+    /// Whether the handle may know of this workspace.
+    fn may_name(&self, workspace_id: &str) -> bool {
+        self.db.workspace_id().is_none_or(|ours| ours == workspace_id)
+    }
+
     /// The change of an entry; none where the handle may not see it.
     async fn read(&self, batch: &Batch, entry: &Logged) -> Result<Option<RowChange<S::Item>>> {
         let Some(table) = self.shape.table(&self.db).await? else { return Ok(None) };
@@ -195,7 +200,7 @@ impl<S: Shape> Tail<S> {
             row: kept.and_then(|kept| row::read::<S>(&table, kept)),
             changed_at,
             user_id: entry.user_id.clone(),
-            workspace_id: entry.workspace_id.clone(),
+            workspace_id: entry.workspace_id.clone().filter(|id| self.may_name(id)),
             request_id: entry.request_id.clone(),
         }))
     }
