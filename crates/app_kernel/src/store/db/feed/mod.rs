@@ -91,7 +91,6 @@ impl Db {
     /// }
     /// # Ok(()) }
     /// ```
-    #[must_use]
     pub fn changes(&self) -> Changes {
         Changes { db: Db { transaction: None, ..self.clone() } }
     }
