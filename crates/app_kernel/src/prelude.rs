@@ -27,6 +27,7 @@ pub use crate::store::db::history::Version;
 pub use crate::store::db::row::{Row, Saved};
 pub use crate::store::db::{Db, Page};
 pub use crate::task;
+pub use crate::web::events::EventStream;
 pub use crate::web::extract::{Form, Json, Path, Query, Valid};
 pub use crate::web::idempotency::RequireIdempotencyKey;
 pub use crate::web::rate_limit::RateLimit;

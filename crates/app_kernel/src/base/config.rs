@@ -172,6 +172,8 @@ pub struct ServiceConfig {
     pub rate_limit_requests: u32,
     /// The window, in seconds.
     pub rate_limit_window: u32,
+    /// How many event streams a user may have open at once, in all processes.
+    pub event_streams_per_user: u32,
 
     /// How much memory the cache of a process may take, in bytes, where there is no Redis or it is away.
     pub cache_max_bytes: u64,
@@ -259,6 +261,7 @@ impl Default for ServiceConfig {
             rate_limit_enabled: None,
             rate_limit_requests: 100,
             rate_limit_window: 60,
+            event_streams_per_user: 8,
             cache_max_bytes: 64 << 20,
             idempotency_enabled: true,
             max_connections: 10_000,
@@ -374,6 +377,7 @@ impl ServiceConfig {
             rate_limit_enabled: env.optional_flag("RATE_LIMIT_ENABLED")?,
             rate_limit_requests: env.parsed("RATE_LIMIT_REQUESTS", 100, "a number of requests from 1")?,
             rate_limit_window: env.parsed("RATE_LIMIT_WINDOW", 60, "a number of seconds from 1 to 86400")?,
+            event_streams_per_user: env.parsed("EVENT_STREAMS_PER_USER", 8, "a number of streams from 1 to 1000")?,
             cache_max_bytes: env.parsed("CACHE_MAX_BYTES", default.cache_max_bytes, "a number of bytes from 1")?,
             idempotency_enabled: env.flag("IDEMPOTENCY_ENABLED", true)?,
             max_connections: env.parsed("MAX_CONNECTIONS", default.max_connections, "a number from 1")?,
@@ -518,6 +522,7 @@ impl ServiceConfig {
             ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
             ("RATE_LIMIT_REQUESTS", self.rate_limit_requests as usize),
             ("RATE_LIMIT_WINDOW", self.rate_limit_window as usize),
+            ("EVENT_STREAMS_PER_USER", self.event_streams_per_user as usize),
         ] {
             if value == 0 {
                 return refuse(format!("{name} is 0; it must be at least 1"));
@@ -528,6 +533,10 @@ impl ServiceConfig {
                 "RATE_LIMIT_WINDOW is {}; a window is a day at most: 86400",
                 self.rate_limit_window
             ));
+        }
+        if self.event_streams_per_user > 1000 {
+            let streams = self.event_streams_per_user;
+            return refuse(format!("EVENT_STREAMS_PER_USER is {streams}; a user may have 1000 at most"));
         }
         if self.jwt_expiry_hours > 24 * 366 {
             return refuse(format!("JWT_EXPIRY_HOURS is {}; a token may live a year at most", self.jwt_expiry_hours));
@@ -626,6 +635,14 @@ mod tests {
         assert_eq!(
             refusal(&[("RATE_LIMIT_WINDOW", "90000")]),
             "RATE_LIMIT_WINDOW is 90000; a window is a day at most: 86400"
+        );
+        let refusals = ["0", "1001"].map(|streams| refusal(&[("EVENT_STREAMS_PER_USER", streams)]));
+        assert_eq!(
+            refusals,
+            [
+                "EVENT_STREAMS_PER_USER is 0; it must be at least 1",
+                "EVENT_STREAMS_PER_USER is 1001; a user may have 1000 at most"
+            ]
         );
         assert_eq!(
             refusal(&[("BODY_TIMEOUT_SECS", "0")]),

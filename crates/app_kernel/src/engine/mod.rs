@@ -8,6 +8,7 @@ pub(crate) mod courier;
 pub mod http_client;
 pub(crate) mod idempotency;
 pub mod jobs;
+pub(crate) mod leases;
 pub mod locks;
 pub mod mail;
 #[cfg(feature = "otel")]

@@ -349,8 +349,11 @@ fn mount_audit(kernel: &Kernel, _: &mut Shared) -> Result<Mounted> {
     }
     if let Some(to) = destination(kernel)? {
         numbers::of_the_audit(kernel)?;
-        let relay = audit::Relay::new(kernel.service_name(), kernel.db()?, to, kernel.pulse("audit"));
+        let (app, db) = (kernel.service_name(), kernel.db()?);
+        let feed = audit::AuditFeed::install(app, &db, &kernel.admin_db()?, kernel.redis());
+        let relay = audit::Relay::new(app, db.clone(), to, Arc::clone(&feed), kernel.pulse("audit"));
         mounted.tasks.push(Box::new(|stop| Box::pin(relay.run(stop))));
+        mounted.tasks.push(Box::new(|stop| Box::pin(async move { feed.tell_others(&db, stop).await })));
     }
     if let Some(days) = kernel.config().audit_keep_days.filter(|_| kernel.config().admin_worker_embedded) {
         let (app, pulse) = (kernel.service_name(), kernel.pulse("audit_purge"));

@@ -5,6 +5,7 @@ use crate::base::error::Result;
 use crate::base::metrics::Samples;
 use crate::feature::metrics::process_numbers;
 use crate::kernel::Kernel;
+use crate::web::events::EventStreams;
 
 /// The version of the library, beside the service's own.
 const KERNEL_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -38,6 +39,8 @@ pub(super) fn of_the_kernel(kernel: &Kernel, version: &str) {
     metrics.collect(move |samples| workers.tell(samples));
     let cache = kernel.cache().clone();
     metrics.collect(move |samples| cache.tell(samples));
+    let streams = kernel.kept::<EventStreams>();
+    metrics.collect(move |samples| streams.tell(samples));
     let http_pools = kernel.http_pools().clone();
     metrics.collect(move |samples| http_pools.tell(samples));
 }

@@ -1,8 +1,9 @@
 //! A small HTTP client for tests. Its answers fail the test with all there is to know.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -119,6 +120,24 @@ impl Client {
         body: Vec<u8>,
     ) -> BoxFuture<'a, Answer> {
         let asked = format!("{method} {path}");
+        let answer = self.ask(method, path, content_type, body);
+        Box::pin(async move {
+            let (parts, body) = answer.await.into_parts();
+            let body =
+                body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
+            Answer { asked, status: parts.status.as_u16(), headers: parts.headers, body }
+        })
+    }
+
+    /// The same up to the head of the answer.
+    pub(super) fn ask<'a>(
+        &'a self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Vec<u8>,
+    ) -> BoxFuture<'a, Response<Incoming>> {
+        let asked = format!("{method} {path}");
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
@@ -126,12 +145,7 @@ impl Client {
         let mut request = request.body(Full::new(body.into())).expect("the test's request is one");
         request.headers_mut().extend(self.headers.clone());
         Box::pin(async move {
-            let response =
-                self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"));
-            let (parts, body) = response.into_parts();
-            let body =
-                body.collect().await.unwrap_or_else(|error| panic!("{asked} got half an answer: {error:?}")).to_bytes();
-            Answer { asked, status: parts.status.as_u16(), headers: parts.headers, body }
+            self.http.request(request).await.unwrap_or_else(|error| panic!("{asked} got no answer: {error:?}"))
         })
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod databases;
+pub mod listener;
 pub mod redis;
 pub mod service;
 pub mod wire;
@@ -10,6 +11,7 @@ pub mod wire;
 pub use self::redis::TestRedis;
 pub use client::{Answer, Client};
 pub use databases::TestDatabase;
+pub use listener::{Heard, Listener};
 pub use service::TestService;
 pub use wire::Wire;
 

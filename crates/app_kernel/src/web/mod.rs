@@ -2,6 +2,7 @@
 
 pub mod edge;
 pub mod etag;
+pub mod events;
 pub mod extract;
 pub mod idempotency;
 pub mod identity;

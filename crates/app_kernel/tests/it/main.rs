@@ -15,6 +15,7 @@ mod dev_servers;
 #[cfg(unix)]
 mod doctor;
 mod documents;
+mod events;
 mod example;
 mod flags;
 mod health;

@@ -257,6 +257,11 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("RATE_LIMIT_WINDOW", "60", "the window, in seconds: no stretch of time of this length has more"),
     variable(
+        "EVENT_STREAMS_PER_USER",
+        "8",
+        "how many event streams a user, else an address, may have open at once; in all processes with Redis, else in each",
+    ),
+    variable(
         "CACHE_MAX_BYTES",
         "67108864",
         "how much memory a process' cache may take without Redis, or while it is away",

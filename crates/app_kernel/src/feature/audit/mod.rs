@@ -13,6 +13,7 @@
 
 mod api;
 mod chain;
+mod feed;
 mod keep;
 mod model;
 mod relay;
@@ -22,6 +23,7 @@ mod worker;
 
 pub use self::api::{AuditEntry, GetAuditLogs, get_audit_logs, purge_audit_logs};
 pub use self::chain::{ChainEnd, Tampering, Verified, verify};
+pub(crate) use self::feed::AuditFeed;
 pub(crate) use self::keep::Keeper;
 pub(crate) use self::relay::{AUDIT, Relay, receive};
 pub(crate) use self::routes::routes;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use serde::{Deserialize, Serialize};
 
+use super::feed::AuditFeed;
 use super::model::Event;
 use super::store;
 use crate::base::error::Result;
@@ -35,12 +36,20 @@ pub(crate) struct Relay {
     app: Arc<str>,
     source: Db,
     to: Destination,
+    /// Whom to tell that the audit has more.
+    feed: Arc<AuditFeed>,
     pulse: Pulse,
 }
 
 impl Relay {
-    pub(crate) fn new(app: impl Into<Arc<str>>, source: Db, to: Destination, pulse: Pulse) -> Self {
-        Relay { app: app.into(), source, to, pulse }
+    pub(crate) fn new(
+        app: impl Into<Arc<str>>,
+        source: Db,
+        to: Destination,
+        feed: Arc<AuditFeed>,
+        pulse: Pulse,
+    ) -> Self {
+        Relay { app: app.into(), source, to, feed, pulse }
     }
 
     /// Carries until it is told to stop, then what is left.
@@ -79,6 +88,9 @@ impl Relay {
             }
         };
         self.pulse.count_processed(carried);
+        if carried > 0 {
+            self.feed.has_grown();
+        }
         if carried < BATCH as usize {
             self.pulse.has_none_waiting();
             return Ok(Carried::All);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::feed::AuditFeed;
 use super::relay::Relay;
 use crate::base::error::Result;
 use crate::engine::courier::Destination;
@@ -20,7 +21,7 @@ pub struct Auditing {
 }
 
 /// Audits a database that was opened by hand: from now on its changes are carried to `admin_db`, under the name of the app. Services need not
-/// call it. The admin database may be the same handle; it was opened with [`entities`](super::entities) and migrated.
+/// call it. Its changes can be followed from then on ([`Db::changes`]). The admin database may be the same handle; it was opened with [`entities`](super::entities) and migrated.
 ///
 /// ```no_run
 /// # use app_kernel::feature::audit::{self, enable_audit, get_audit_logs};
@@ -35,10 +36,14 @@ pub struct Auditing {
 /// ```
 #[must_use = "the audit ends when this is dropped"]
 pub fn enable_audit(db: &Db, admin_db: &Db, app: impl Into<Arc<str>>) -> Auditing {
-    let pulse = Pulse::new("audit", db.clock().clone());
-    let relay = Relay::new(app, db.clone(), Destination::Database(admin_db.clone()), pulse);
+    let (app, pulse) = (app.into(), Pulse::new("audit", db.clock().clone()));
+    let feed = AuditFeed::install(Arc::clone(&app), db, admin_db, None);
+    let relay = Relay::new(app, db.clone(), Destination::Database(admin_db.clone()), Arc::clone(&feed), pulse);
     let (stop, stopped) = watch::channel(false);
-    let work = tokio::spawn(relay.clone().run(stopped));
+    let (carrier, source) = (relay.clone(), db.clone());
+    let work = tokio::spawn(async move {
+        tokio::join!(carrier.run(stopped.clone()), feed.tell_others(&source, stopped));
+    });
     Auditing { relay, stop, work }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn padded<T>(chunk: &[T]) -> Vec<&T> {
 }
 
 /// A version's row without what is secret now: a column may have become so after the version was written.
-fn row_of(table: &Table, data: &str) -> Option<Map<String, Json>> {
+pub(super) fn row_of(table: &Table, data: &str) -> Option<Map<String, Json>> {
     let mut row: Map<String, Json> = serde_json::from_str(data).ok()?;
     for column in table.def.columns.iter().filter(|column| column.secret) {
         if let Some(value) = row.get_mut(&*column.name).filter(|value| !value.is_null()) {
@@ -194,9 +194,10 @@ fn read_change(row: &RowRef<'_>) -> std::result::Result<Change, DecodeError> {
     })
 }
 
-struct Versions {
-    table: Arc<Table>,
-    wanted: Vec<(String, i64)>,
+/// Reads versions of rows of one entity as the history has them, by id and version.
+pub(super) struct Versions {
+    pub(super) table: Arc<Table>,
+    pub(super) wanted: Vec<(String, i64)>,
 }
 
 impl Operation for Versions {

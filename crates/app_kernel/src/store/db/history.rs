@@ -37,7 +37,8 @@ impl Operation {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    /// The operation of a word.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         [Operation::Created, Operation::Updated, Operation::SoftDeleted, Operation::Deleted]
             .into_iter()
             .find(|operation| operation.as_str() == word)

@@ -16,6 +16,7 @@ pub mod entity;
 #[cfg(test)]
 mod entity_derive_tests;
 pub(crate) mod error;
+pub mod feed;
 mod filter;
 pub mod history;
 mod inspect;

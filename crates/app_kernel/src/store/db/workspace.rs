@@ -134,6 +134,11 @@ impl Scope {
         version.data[WORKSPACE_ID] == *self.id
     }
 
+    /// The same of a row as the history kept it.
+    pub(super) fn held_kept(&self, row: &Map<String, Json>) -> bool {
+        row.get(WORKSPACE_ID).is_some_and(|id| *id == *self.id)
+    }
+
     /// Puts an entity and the values of its own columns into the workspace.
     pub(super) fn admit<T: Entity>(&self, entity: &mut T, values: &mut [Value]) -> Result<()> {
         let said = &mut values[self.position];

@@ -8,6 +8,7 @@ mod address;
 mod administer;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod finish;
+pub(crate) mod kept;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -436,6 +437,23 @@ pub enum RowRef<'a> {
     #[doc(hidden)]
     #[cfg(feature = "mysql")]
     MySql(mysql::RowRef<'a>),
+    /// One that no driver gave: a version that the history kept.
+    #[doc(hidden)]
+    Kept(kept::RowRef<'a>),
+}
+
+macro_rules! for_each_row {
+    ($self:expr, $row:ident => $do:expr) => {
+        match $self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite($row) => $do,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($row) => $do,
+            #[cfg(feature = "mysql")]
+            Self::MySql($row) => $do,
+            Self::Kept($row) => $do,
+        }
+    };
 }
 
 macro_rules! typed_reads {
@@ -445,7 +463,7 @@ macro_rules! typed_reads {
         /// # Errors
         /// Where the column holds something else, or nothing.
         pub fn $name(&self, index: usize) -> Result<$ty, DecodeError> {
-            for_each_driver!(self, row => row.$name(index))
+            for_each_row!(self, row => row.$name(index))
         }
     )*};
 }
@@ -477,7 +495,7 @@ impl RowRef<'_> {
     /// How many columns the row has.
     #[must_use]
     pub fn len(&self) -> usize {
-        for_each_driver!(self, row => row.len())
+        for_each_row!(self, row => row.len())
     }
 
     /// Whether the row has no columns.
@@ -489,7 +507,7 @@ impl RowRef<'_> {
     /// The name of a column.
     #[must_use]
     pub fn name(&self, index: usize) -> &str {
-        for_each_driver!(self, row => row.name(index))
+        for_each_row!(self, row => row.name(index))
     }
 
     /// The column as a value of a known type.
