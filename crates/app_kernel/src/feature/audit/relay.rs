@@ -22,7 +22,7 @@ pub(crate) const AUDIT: &str = "audit";
 /// Changes that are carried at once.
 const BATCH: u32 = 256;
 /// While requests write, carrying takes one part in so many of the time.
-const GIVES_WAY: u32 = 25;
+const GIVES_WAY: u32 = 50;
 /// How old a change may become meanwhile; from then on carrying goes at its full pace.
 const LONGEST_LAG: Duration = Duration::from_secs(10);
 /// How long it gives way at once, at most.
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn carrying_gives_way_until_a_change_has_waited_too_long() {
         let short = Duration::from_millis(10);
-        assert_eq!(rest_after(short, Duration::from_secs(2)), short * 24);
+        assert_eq!(rest_after(short, Duration::from_secs(2)), short * 49);
         assert_eq!(rest_after(Duration::from_secs(1), LONGEST_LAG), LONGEST_REST);
         assert_eq!(rest_after(short, LONGEST_LAG + short), Duration::ZERO);
     }
