@@ -236,6 +236,14 @@ impl Pulse {
         self.state().oldest_waiting.get_or_insert(oldest);
     }
 
+    /// How old the oldest record is that waits, as far as it knows.
+    pub(crate) fn lag(&self) -> Duration {
+        let oldest = self.state().oldest_waiting;
+        oldest.map_or(Duration::ZERO, |oldest| {
+            Duration::try_from(self.0.clock.now().duration_since(oldest)).unwrap_or_default()
+        })
+    }
+
     /// So many records wait; where it can't tell how many, it never calls this.
     pub(crate) fn has_waiting(&self, count: u64) {
         self.state().waiting = Some(count);

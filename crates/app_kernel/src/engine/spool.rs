@@ -84,13 +84,21 @@ pub(crate) struct Orphan {
 }
 
 /// Records of one file, from one place to another.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Records {
-    pub(crate) texts: Vec<String>,
+    /// Their lines.
+    lines: Vec<u8>,
     /// The place behind them.
     pub(crate) end: u64,
-    /// Lines that did not fit their checksum.
-    pub(crate) damaged: u64,
+    /// Whether half a line follows that never becomes a whole one.
+    pub(crate) is_torn: bool,
+}
+
+impl Records {
+    /// Each record; none for a line that does not fit its checksum.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = Option<&str>> {
+        self.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(text_of)
+    }
 }
 
 impl Spool {
@@ -280,27 +288,20 @@ impl Open {
 }
 
 impl Part {
-    /// The next records behind a place. At the end of a file to which nothing comes any more, half a line counts as damaged.
+    /// The next records behind a place.
     pub(crate) fn read(&self, from: u64) -> io::Result<Records> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.take(self.length.saturating_sub(from).min(CHUNK)).read_to_end(&mut bytes)?;
-        let is_rest = from + bytes.len() as u64 >= self.length;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut records = Records { end: from + whole as u64, ..Records::default() };
-        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match text_of(line) {
-                Some(text) => records.texts.push(text.to_owned()),
-                None => records.damaged += 1,
-            }
-        }
-        let is_stuck = whole == 0 && !bytes.is_empty();
-        if whole < bytes.len() && ((is_rest && !self.is_current) || (is_stuck && !is_rest)) {
-            records.end = from + bytes.len() as u64;
-            records.damaged += 1;
-        }
-        Ok(records)
+        let mut lines = Vec::new();
+        file.take(self.length.saturating_sub(from).min(CHUNK)).read_to_end(&mut lines)?;
+        let read = lines.len();
+        let is_rest = from + read as u64 >= self.length;
+        let whole = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let is_stuck = whole == 0 && read > 0;
+        let is_torn = whole < read && ((is_rest && !self.is_current) || (is_stuck && !is_rest));
+        let end = from + if is_torn { read } else { whole } as u64;
+        lines.truncate(whole);
+        Ok(Records { lines, end, is_torn })
     }
 }
 
@@ -324,8 +325,12 @@ mod tests {
         tempfile::tempdir().expect("a folder")
     }
 
-    fn all(part: &Part) -> Records {
-        part.read(0).expect("records")
+    fn read(part: &Part, from: u64) -> Vec<String> {
+        part.read(from).expect("records").texts().flatten().map(str::to_owned).collect()
+    }
+
+    fn all(part: &Part) -> Vec<String> {
+        read(part, 0)
     }
 
     /// Promise: R-06
@@ -338,8 +343,10 @@ mod tests {
         let behind_one = spool.parts()[0].length;
         spool.append("two");
         let part = &spool.parts()[0];
-        assert_eq!(all(part), Records { texts: vec!["one".into(), "two".into()], end: part.length, damaged: 0 });
-        assert_eq!(part.read(behind_one).expect("records").texts, ["two"]);
+        assert_eq!(all(part), ["one", "two"]);
+        assert_eq!(read(part, behind_one), ["two"]);
+        let records = part.read(0).expect("records");
+        assert_eq!((records.end, records.is_torn), (part.length, false));
     }
 
     /// Promise: R-06
@@ -357,8 +364,9 @@ mod tests {
         bytes.truncate(bytes.len() - 2);
         fs::write(&path, bytes).expect("a write");
         let orphans = Spool::new(folder.path()).orphans().expect("orphans");
-        assert_eq!(all(&orphans[0].part).texts, ["two"]);
-        assert_eq!((all(&orphans[0].part).damaged, all(&orphans[0].part).end), (2, orphans[0].part.length));
+        let records = orphans[0].part.read(0).expect("records");
+        assert_eq!(records.texts().collect::<Vec<_>>(), [None, Some("two")]);
+        assert_eq!((records.end, records.is_torn), (orphans[0].part.length, true));
     }
 
     #[test]
@@ -390,7 +398,7 @@ mod tests {
         let (mut from, mut found) = (0, 0);
         while from < finished.length {
             let records = finished.read(from).expect("records");
-            (from, found) = (records.end, found + records.texts.len());
+            (from, found) = (records.end, found + records.texts().flatten().count());
         }
         assert_eq!(found as u64, finished.length / (long.len() as u64 + 10));
         spool.remove_finished(&finished.name).expect("it goes");
@@ -410,7 +418,7 @@ mod tests {
         });
         let parts = spool.parts();
         assert!(parts.len() <= 2 && parts.iter().all(|part| part.is_current));
-        let mut found: Vec<String> = parts.iter().flat_map(|part| all(part).texts).collect();
+        let mut found: Vec<String> = parts.iter().flat_map(all).collect();
         found.sort();
         let mut wanted: Vec<String> = (0..2000).map(|at| format!("{}:{}", at / 500, at % 500)).collect();
         wanted.sort();
@@ -431,6 +439,6 @@ mod tests {
         assert_eq!(spool.parts(), []);
         fs::remove_file(&place).expect("it goes");
         spool.append("three");
-        assert_eq!(all(&spool.parts()[0]).texts, ["one", "two", "three"]);
+        assert_eq!(all(&spool.parts()[0]), ["one", "two", "three"]);
     }
 }

@@ -1,7 +1,7 @@
 //! From the change records of the app's database to the audit log of the admin database.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -21,6 +21,14 @@ use crate::store::db::{Backend, Db};
 pub(crate) const AUDIT: &str = "audit";
 /// Changes that are carried at once.
 const BATCH: u32 = 256;
+/// While requests write, carrying takes one part in so many of the time.
+const GIVES_WAY: u32 = 50;
+/// How old a change may become meanwhile; from then on carrying goes at its full pace.
+const LONGEST_LAG: Duration = Duration::from_secs(10);
+/// How long it gives way at once, at most.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// Nobody writes if nobody has for so long.
+const QUIET: Duration = Duration::from_millis(10);
 /// How soon to look whether another relay has done its part.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const RHYTHM: Rhythm = Rhythm {
@@ -53,8 +61,33 @@ impl Relay {
     }
 
     /// Carries until it is told to stop, then what is left.
+    ///
+    /// Carrying a change costs as much as making it. So it gives way to a burst of writes, and carries on once that is over.
     pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
-        relay::run(&self.pulse, RHYTHM, stop, || self.source.changed(), || self.carry()).await;
+        let carry = async || {
+            let began = Instant::now();
+            let carried = self.carry().await?;
+            if carried == Carried::More {
+                let mut told_to_stop = stop.clone();
+                tokio::select! {
+                    _told = told_to_stop.wait_for(|stopped| *stopped) => {}
+                    () = self.give_way(began.elapsed()) => {}
+                }
+            }
+            Ok(carried)
+        };
+        relay::run(&self.pulse, RHYTHM, stop.clone(), || self.source.changed(), carry).await;
+    }
+
+    /// Rests after a batch that took so long, while this process goes on committing changes and none has waited too long.
+    async fn give_way(&self, took: Duration) {
+        let until = Instant::now() + rest_after(took, self.pulse.lag());
+        while Instant::now() < until {
+            if tokio::time::timeout(QUIET, self.source.changed()).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(QUIET).await;
+        }
     }
 
     /// Carries what was committed before this call, and answers once the admin database has it, whoever carried it.
@@ -128,6 +161,11 @@ impl Relay {
     }
 }
 
+/// How long to rest after a batch that took so long, where the oldest change is so old.
+fn rest_after(took: Duration, lag: Duration) -> Duration {
+    if lag > LONGEST_LAG { Duration::ZERO } else { (took * (GIVES_WAY - 1)).min(LONGEST_REST) }
+}
+
 /// What a worker is told.
 #[derive(Serialize, Deserialize)]
 struct Told<'a> {
@@ -177,5 +215,18 @@ impl Batch {
             source.forget_changes(&self.seqs).await?;
         }
         Ok(self.seqs.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carrying_gives_way_until_a_change_has_waited_too_long() {
+        let short = Duration::from_millis(10);
+        assert_eq!(rest_after(short, Duration::from_secs(2)), short * 49);
+        assert_eq!(rest_after(Duration::from_secs(1), LONGEST_LAG), LONGEST_REST);
+        assert_eq!(rest_after(short, LONGEST_LAG + short), Duration::ZERO);
     }
 }

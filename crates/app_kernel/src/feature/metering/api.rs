@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{REQUESTS, Record, What, Who, check_metric, day_of, days_of};
+use super::model::{Counted, REQUESTS, Who, check_metric, day_of, days_of};
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::store::db::value::Value;
@@ -71,7 +71,7 @@ impl TrackUsage<'_> {
                 .code("bad_metric"));
             }
         }
-        let record = Record { day: day_of(kernel.clock().now()), who, what: What::Counted(counts) };
+        let record = Counted { day: day_of(kernel.clock().now()), who, counters: counts };
         kernel.usage()?.append(&serde_json::to_string(&record).expect("a record is always JSON"));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What is counted, and how it adds up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,35 +28,17 @@ pub(super) struct Who {
     pub(super) key_id: Option<String>,
 }
 
-/// One thing that was used, as it is written down.
+/// What a service counted itself, as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct Counted {
     /// The day in UTC: `2025-01-30`.
     #[serde(rename = "d")]
     pub(super) day: String,
     #[serde(flatten)]
     pub(super) who: Who,
-    #[serde(flatten)]
-    pub(super) what: What,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum What {
-    /// A request.
-    #[serde(rename = "r")]
-    Request {
-        #[serde(rename = "e")]
-        endpoint: String,
-        #[serde(rename = "s")]
-        status: u16,
-        #[serde(rename = "t")]
-        latency_us: i64,
-        #[serde(rename = "b")]
-        bytes: i64,
-    },
-    /// Counters of the service's own.
+    /// By their names.
     #[serde(rename = "c")]
-    Counted(BTreeMap<String, i64>),
+    pub(super) counters: BTreeMap<String, i64>,
 }
 
 /// What stands before the line of a request; other records are JSON, which no line of this begins like.
@@ -93,28 +75,6 @@ pub(super) fn write_request(
 /// The ids of a user, a workspace and a key.
 pub(super) type WhoRef<'a> = [Option<&'a str>; 3];
 
-impl Record {
-    /// Reads a line; none where it is no record.
-    pub(super) fn read(line: &str) -> Option<Self> {
-        match line.strip_prefix(REQUEST) {
-            Some(fields) => Self::read_request(fields),
-            None => serde_json::from_str(line).ok(),
-        }
-    }
-
-    fn read_request(fields: &str) -> Option<Self> {
-        let fields: Vec<&str> = fields.split('\t').collect();
-        let [day, status, latency_us, bytes, user_id, workspace_id, key_id, method, route] = fields[..] else {
-            return None;
-        };
-        let id = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
-        let (status, latency_us, bytes) = (status.parse().ok()?, latency_us.parse().ok()?, bytes.parse().ok()?);
-        let who = Who { user_id: id(user_id), workspace_id: id(workspace_id), key_id: id(key_id) };
-        let what = What::Request { endpoint: format!("{method} {route}"), status, latency_us, bytes };
-        Some(Record { day: day.to_owned(), who, what })
-    }
-}
-
 /// What is counted apart from each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Cell {
@@ -146,31 +106,99 @@ impl Cell {
     }
 }
 
-/// Adds records up.
-pub(super) fn add_up(records: impl Iterator<Item = Record>) -> BTreeMap<Cell, Sums> {
-    let mut cells: BTreeMap<Cell, Sums> = BTreeMap::new();
-    let mut add = |cell: Cell, sums: Sums| {
-        let sum = cells.entry(cell).or_default();
-        sum.value = sum.value.saturating_add(sums.value);
-        sum.latency_us = sum.latency_us.saturating_add(sums.latency_us);
-        sum.bytes = sum.bytes.saturating_add(sums.bytes);
-    };
-    for Record { day, who, what } in records {
-        match what {
-            What::Request { endpoint, status, latency_us, bytes } => {
-                let cell =
-                    Cell { day, metric: REQUESTS.to_owned(), endpoint: Some(endpoint), status: Some(status), who };
-                add(cell, Sums { value: 1, latency_us, bytes });
-            }
-            What::Counted(counts) => {
-                for (metric, value) in counts {
-                    let cell = Cell { day: day.clone(), metric, endpoint: None, status: None, who: who.clone() };
-                    add(cell, Sums { value, ..Sums::default() });
-                }
-            }
+/// Adds up lines as they were written down. Requests that differ in nothing but their time and length are told apart by their text alone: of
+/// thousands in a second few are of another kind than the one before.
+#[derive(Debug, Default)]
+pub(super) struct Tally<'a> {
+    requests: HashMap<Kind<'a>, Sums>,
+    counters: BTreeMap<Cell, Sums>,
+    records: usize,
+    unreadable: u64,
+}
+
+/// What the line of a request says beside its time and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    day: &'a str,
+    status: &'a str,
+    /// User, workspace, key, method and route.
+    rest: &'a str,
+}
+
+/// What lines add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tallied {
+    pub(super) cells: BTreeMap<Cell, Sums>,
+    /// Lines that were read.
+    pub(super) records: usize,
+    /// Lines that were none of ours, and are not in the cells.
+    pub(super) unreadable: u64,
+}
+
+impl<'a> Tally<'a> {
+    /// Adds a line; none is one that was damaged.
+    pub(super) fn add(&mut self, line: Option<&'a str>) {
+        self.records += 1;
+        if line.and_then(|line| self.try_to_add(line)).is_none() {
+            self.unreadable += 1;
         }
     }
-    cells
+
+    fn try_to_add(&mut self, line: &'a str) -> Option<()> {
+        if let Some(fields) = line.strip_prefix(REQUEST) {
+            let (kind, sums) = Kind::of(fields)?;
+            self.requests.entry(kind).or_default().add(sums);
+            return Some(());
+        }
+        let Counted { day, who, counters } = serde_json::from_str(line).ok()?;
+        for (metric, value) in counters {
+            let cell = Cell { day: day.clone(), metric, endpoint: None, status: None, who: who.clone() };
+            self.counters.entry(cell).or_default().add(Sums { value, ..Sums::default() });
+        }
+        Some(())
+    }
+
+    pub(super) fn end(self) -> Tallied {
+        let Tally { requests, counters: mut cells, records, mut unreadable } = self;
+        for (kind, sums) in requests {
+            match kind.cell() {
+                Some(cell) => cells.entry(cell).or_default().add(sums),
+                None => unreadable += sums.value.unsigned_abs(),
+            }
+        }
+        Tallied { cells, records, unreadable }
+    }
+}
+
+impl<'a> Kind<'a> {
+    fn of(fields: &'a str) -> Option<(Self, Sums)> {
+        let mut fields = fields.splitn(5, '\t');
+        let mut next = || fields.next();
+        let (day, status, latency_us, bytes, rest) = (next()?, next()?, next()?, next()?, next()?);
+        let sums = Sums { value: 1, latency_us: latency_us.parse().ok()?, bytes: bytes.parse().ok()? };
+        Some((Kind { day, status, rest }, sums))
+    }
+
+    fn cell(self) -> Option<Cell> {
+        let fields: Vec<&str> = self.rest.split('\t').collect();
+        let [user_id, workspace_id, key_id, method, route] = fields[..] else { return None };
+        let id = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(Cell {
+            day: self.day.to_owned(),
+            metric: REQUESTS.to_owned(),
+            endpoint: Some(format!("{method} {route}")),
+            status: Some(self.status.parse().ok()?),
+            who: Who { user_id: id(user_id), workspace_id: id(workspace_id), key_id: id(key_id) },
+        })
+    }
+}
+
+impl Sums {
+    fn add(&mut self, other: Sums) {
+        self.value = self.value.saturating_add(other.value);
+        self.latency_us = self.latency_us.saturating_add(other.latency_us);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// The day of a moment in UTC, which is asked for with each request and changes once a day.
@@ -236,54 +264,62 @@ pub(super) fn check_metric(metric: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn request(status: u16, user: Option<&str>) -> Record {
-        let what = What::Request { endpoint: "GET /widgets".to_owned(), status, latency_us: 10, bytes: 100 };
-        let who = Who { user_id: user.map(str::to_owned), ..Who::default() };
-        Record { day: "2025-01-30".to_owned(), who, what }
+    fn tallied(lines: &[&str]) -> Tallied {
+        let mut tally = Tally::default();
+        lines.iter().for_each(|line| tally.add(Some(line)));
+        tally.end()
+    }
+
+    fn request(status: i64, user: Option<&str>) -> String {
+        let mut line = String::new();
+        write_request(&mut line, "2025-01-30", [user, None, None], "GET", "/widgets", [status, 10, 100]);
+        line
     }
 
     /// Promise: Q1
     #[test]
     fn requests_add_up_by_endpoint_status_and_user() {
-        let cells = add_up([request(200, Some("ann")), request(200, Some("ann")), request(404, None)].into_iter());
+        let [ann, nobody] = [request(200, Some("ann")), request(404, None)];
+        assert_eq!(ann, "r\t2025-01-30\t200\t10\t100\tann\t\t\tGET\t/widgets");
+        let Tallied { cells, records, unreadable } = tallied(&[&ann, &nobody, &ann]);
+        assert_eq!((records, unreadable), (3, 0));
         let sums: Vec<_> = cells.iter().map(|(cell, sums)| (cell.status, cell.who.user_id.as_deref(), *sums)).collect();
         let twice = Sums { value: 2, latency_us: 20, bytes: 200 };
         let once = Sums { value: 1, latency_us: 10, bytes: 100 };
         assert_eq!(sums, [(Some(200), Some("ann"), twice), (Some(404), None, once)]);
+        assert!(cells.keys().all(|cell| cell.endpoint.as_deref() == Some("GET /widgets") && cell.metric == REQUESTS));
         let ids: std::collections::BTreeSet<String> = cells.keys().map(|cell| cell.id("shop")).collect();
         assert_eq!(ids.len(), 2);
     }
 
+    /// Promise: Q1
     #[test]
-    fn a_record_is_written_and_read_back() {
-        let counted = What::Counted([("tokens".to_owned(), 1500)].into());
+    fn counters_of_the_service_add_up_beside_them() {
+        let counters = [("tokens".to_owned(), 1500)].into();
         let who = Who { workspace_id: Some("w\n1\"".to_owned()), ..Who::default() };
-        let record = Record { day: "2025-01-30".to_owned(), who, what: counted };
-        let text = serde_json::to_string(&record).expect("JSON");
+        let counted = Counted { day: "2025-01-30".to_owned(), who: who.clone(), counters };
+        let text = serde_json::to_string(&counted).expect("JSON");
         assert!(!text.contains('\n'));
-        assert_eq!(Record::read(&text), Some(record));
+        let Tallied { cells, .. } = tallied(&[&text, &request(200, None), &text]);
+        let tokens = cells.iter().find(|(cell, _)| cell.metric == "tokens").expect("they are counted");
+        assert_eq!((&tokens.0.who, tokens.1.value), (&who, 3000));
+        assert_eq!(cells.len(), 2);
     }
 
     #[test]
-    fn a_request_is_written_and_read_back() {
+    fn lines_that_are_none_of_ours_are_told_and_count_nothing() {
         let mut line = String::new();
-        write_request(&mut line, "2025-01-30", [Some("ann"), None, None], "GET", "/widgets", [200, 10, 100]);
-        assert_eq!(line, "r\t2025-01-30\t200\t10\t100\tann\t\t\tGET\t/widgets");
-        assert_eq!(Record::read(&line), Some(request(200, Some("ann"))));
-        line.clear();
-        write_request(
-            &mut line,
-            "2025-01-30",
-            [Some("a\tb\n"), Some("w"), Some("k")],
-            "GET",
-            "/a\tb",
-            [-1, 0, i64::MAX],
-        );
-        assert_eq!(Record::read(&line), None, "no status is negative, and no field is torn by what is in it: {line:?}");
-        assert_eq!(line.matches('\t').count(), 9);
-        for wrong in ["", "r", "r\t", "r\t2025-01-30\t200", "{}", "null", "nonsense"] {
-            assert_eq!(Record::read(wrong), None, "{wrong:?}");
+        let who = [Some("a\tb\n"), Some("w"), Some("k")];
+        write_request(&mut line, "2025-01-30", who, "GET", "/a\tb", [-1, 0, i64::MAX]);
+        assert_eq!(line.matches('\t').count(), 9, "no field is torn by what is in it: {line:?}");
+        let whole = request(200, None);
+        for wrong in [&*line, "", "r", "r\t", "r\t2025-01-30\t200", &whole[..whole.len() - 9], "{}", "null", "nonsense"]
+        {
+            assert_eq!(tallied(&[wrong]), Tallied { records: 1, unreadable: 1, ..Tallied::default() }, "{wrong:?}");
         }
+        let mut damaged = Tally::default();
+        damaged.add(None);
+        assert_eq!(damaged.end().unreadable, 1);
     }
 
     #[test]

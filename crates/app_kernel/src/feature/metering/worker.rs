@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::model::{Cell, Record, Sums, add_up};
+use super::model::{Cell, Sums, Tallied, Tally};
 use super::store::{self, Stretch};
 use crate::base::clock::Clock;
 use crate::base::config::ServiceConfig;
@@ -179,7 +179,7 @@ pub(super) async fn flush(spool: &Spool, to: &Destination, app: &str) -> Result<
 async fn apply(to: &Destination, app: &str, part: &Part, from: u64) -> Result<(u64, usize)> {
     let (mut place, mut moved) = (from, 0);
     while place < part.length {
-        let (end, cells, records) = added_up(part.clone(), place).await?;
+        let (end, Tallied { cells, records, .. }) = added_up(part.clone(), place).await?;
         if end == place {
             break;
         }
@@ -190,21 +190,19 @@ async fn apply(to: &Destination, app: &str, part: &Part, from: u64) -> Result<(u
     Ok((place, moved))
 }
 
-async fn added_up(part: Part, from: u64) -> Result<(u64, BTreeMap<Cell, Sums>, usize)> {
+/// What the next records behind a place add up to, and where they end.
+async fn added_up(part: Part, from: u64) -> Result<(u64, Tallied)> {
     let read = tokio::task::spawn_blocking(move || {
         let records = part.read(from)?;
-        let mut unreadable = records.damaged;
-        let known = records.texts.iter().filter_map(|text| {
-            let record = Record::read(text);
-            unreadable += u64::from(record.is_none());
-            record
-        });
-        let cells = add_up(known);
+        let mut tally = Tally::default();
+        records.texts().for_each(|text| tally.add(text));
+        let tallied = tally.end();
+        let unreadable = tallied.unreadable + u64::from(records.is_torn);
         if unreadable > 0 {
             let file = part.path.display();
             tracing::warn!(unreadable, "{file}: {unreadable} records of usage can't be read and are not counted");
         }
-        Ok::<_, std::io::Error>((records.end, cells, records.texts.len()))
+        Ok::<_, std::io::Error>((records.end, tallied))
     });
     read.await.or_internal("reading usage")?.or_internal("reading usage")
 }
