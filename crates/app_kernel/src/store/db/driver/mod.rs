@@ -40,6 +40,7 @@ use super::row::DecodeError;
 use super::url::DatabaseUrl;
 use super::value::{ColumnType, Value};
 use crate::base::error::Error;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use crate::base::metrics::Histogram;
 
 /// How a database is opened, beside its address.
