@@ -29,7 +29,6 @@ on_every_database!(
 const WRITERS: usize = 8;
 const WIDGETS: usize = 20;
 
-/// Promise: X1
 async fn each_change_comes_once_and_in_order_however_many_write(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let db = service.db();
@@ -68,7 +67,7 @@ async fn each_change_comes_once_and_in_order_however_many_write(database: TestDa
     }
 }
 
-/// Promise: X3, R-32
+/// Promise: R-32
 async fn a_change_tells_the_row_as_it_was_then_without_its_secrets(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let db = service.db().with_caller(app_kernel::base::caller::Caller::user("ann").in_request("r1"));
@@ -101,7 +100,7 @@ async fn a_change_tells_the_row_as_it_was_then_without_its_secrets(database: Tes
     assert_eq!(change(&mut ends).await, told[3]);
 }
 
-/// Promise: X3, R-27
+/// Promise: R-27
 async fn a_bounded_handle_hears_of_its_workspace_only(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let db = service.db();
@@ -125,7 +124,6 @@ async fn a_bounded_handle_hears_of_its_workspace_only(database: TestDatabase) {
 /// Batches that nobody takes are thrown away.
 const MORE_THAN_WAIT: usize = 40;
 
-/// Promise: X1
 async fn a_stream_that_can_not_keep_up_misses_nothing(database: TestDatabase) {
     let entities = [vec![Widget::definition()], audit::entities()].concat();
     let db = Db::open(database.url(), &entities, DbOptions::default()).await.expect("opened");
@@ -151,7 +149,6 @@ async fn a_stream_that_can_not_keep_up_misses_nothing(database: TestDatabase) {
     db.close().await;
 }
 
-/// Promise: X1, X2
 async fn what_was_purged_is_told_to_be_missing(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let db = service.db();

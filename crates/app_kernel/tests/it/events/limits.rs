@@ -31,7 +31,6 @@ async fn listen_again(client: &Client) -> Listener {
     tokio::time::timeout(std::time::Duration::from_secs(20), again).await.expect("a stream ends with its client")
 }
 
-/// Promise: X4
 #[tokio::test]
 async fn one_too_many_is_refused_until_another_ends() {
     let service = TestService::start(limited).await;
@@ -55,7 +54,6 @@ async fn who_is_not_signed_in_is_counted_by_address() {
     let _anns = listen(&ann).await;
 }
 
-/// Promise: X4
 #[tokio::test]
 async fn processes_that_share_a_redis_count_together() {
     let Some(redis) = TestRedis::shared() else { return };

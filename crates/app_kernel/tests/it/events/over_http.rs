@@ -25,7 +25,6 @@ fn name(heard: &Heard) -> String {
     heard.data["row"]["name"].as_str().unwrap_or_else(|| panic!("{heard:?}")).to_owned()
 }
 
-/// Promise: X2
 async fn who_comes_back_with_the_last_id_has_lost_nothing_and_gets_nothing_twice(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let ann = service.sign_up("ann").await;
@@ -50,7 +49,7 @@ async fn who_comes_back_with_the_last_id_has_lost_nothing_and_gets_nothing_twice
     assert_eq!(heard, wanted);
 }
 
-/// Promise: X3, R-27
+/// Promise: R-27
 async fn members_hear_of_their_own_workspace_only(database: TestDatabase) {
     let service = TestService::start_on(database, shop).await;
     let (ann, bob) = (service.sign_up("ann").await, service.sign_up("bob").await);

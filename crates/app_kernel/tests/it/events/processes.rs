@@ -43,7 +43,6 @@ async fn the_same_with_redis_between_them(database: TestDatabase) {
 const EACH: usize = 40;
 
 /// Each process carries what it finds, so what one has changed may be carried by the other.
-/// Promise: X1
 async fn changes_of_several_processes_come_once_each(database: TestDatabase) {
     let one = TestService::start_on(database, shop).await;
     let other = one.beside(shop).await;
