@@ -14,6 +14,7 @@
 //! | [`service`] | builder, roles, life cycle |
 //! | `testing` | a real server and a fresh database for each test (Cargo feature `testing`) |
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate self as app_kernel;
 

@@ -182,6 +182,7 @@ fn the_folder_has_what_a_service_needs_and_is_not_written_twice() {
     for file in [
         "Dockerfile",
         "compose.yaml",
+        "sample-service.service",
         ".env.example",
         ".gitignore",
         ".dockerignore",

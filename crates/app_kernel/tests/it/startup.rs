@@ -358,7 +358,7 @@ fn help_and_version_speak_of_the_service() {
     let place = Place::new();
     let help = place.run(&["--help"]);
     assert_eq!((help.code, help.out[0].as_str()), (Some(0), "widget_service"));
-    for role in ["serve", "migrate", "openapi", "doctor", "completions", "user"] {
+    for role in ["serve", "migrate", "openapi", "doctor", "health", "completions", "user"] {
         assert!(help.out.iter().any(|line| line.trim_start().starts_with(role)), "{role}: {:?}", help.out);
     }
     assert_eq!(place.run(&["--version"]).out, ["widget_service 0.1.0"]);
@@ -366,6 +366,19 @@ fn help_and_version_speak_of_the_service() {
     assert_eq!(mistake.code, Some(2));
     assert!(mistake.err.starts_with("error: unrecognized subcommand 'sevre'"), "{}", mistake.err);
     assert!(!place.folder().join("data").exists(), "none of these touches the database");
+}
+
+#[test]
+fn a_service_is_asked_for_its_health_by_its_own_program() {
+    let place = Place::new();
+    let serving = place.serve();
+    let port = serving.url.rsplit_once(':').expect("an address has a port").1.to_owned();
+    let well = place.run(&["health", "--port", &port]);
+    assert_eq!((well.code, well.out, well.err.as_str()), (Some(0), vec!["ok".to_owned()], ""));
+    serving.stop();
+    let gone = Place::new().with("PORT", port.as_str()).run(&["health"]);
+    assert_eq!(gone.code, Some(1));
+    assert!(gone.err.contains(&format!("nothing answers at 127.0.0.1:{port}")), "{}", gone.err);
 }
 
 #[test]

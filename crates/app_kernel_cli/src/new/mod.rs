@@ -68,7 +68,7 @@ fn is_empty_folder(folder: &Path) -> Result<bool> {
 
 fn write(folder: &Path, name: &ServiceName, kernel: &str) -> Result<()> {
     for template in TEMPLATES {
-        let path = folder.join(template.path);
+        let path = folder.join(template.path(name));
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
         made.and_then(|()| fs::write(&path, template.filled(name, kernel))).map_err(|cause| {
             Error::invalid(format!(

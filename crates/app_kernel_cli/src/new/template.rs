@@ -4,11 +4,16 @@ use super::name::ServiceName;
 
 /// A file, and where it goes.
 pub(super) struct Template {
-    pub(super) path: &'static str,
+    path: &'static str,
     text: &'static str,
 }
 
 impl Template {
+    /// Where it goes in the folder of this service.
+    pub(super) fn path(&self, name: &ServiceName) -> String {
+        self.path.replace("{{name}}", name.as_str())
+    }
+
     /// The file for this service.
     pub(super) fn filled(&self, name: &ServiceName, kernel: &str) -> String {
         // The kernel comes last: a path may hold anything.
@@ -26,7 +31,7 @@ macro_rules! template {
 }
 
 /// All of them.
-pub(super) const TEMPLATES: [Template; 14] = [
+pub(super) const TEMPLATES: [Template; 15] = [
     template!("Cargo.toml", "Cargo.toml"),
     template!("src/main.rs", "src/main.rs"),
     template!("src/lib.rs", "src/lib.rs"),
@@ -36,6 +41,7 @@ pub(super) const TEMPLATES: [Template; 14] = [
     template!("tests/service.rs", "tests/service.rs"),
     template!("Dockerfile", "Dockerfile"),
     template!("compose.yaml", "compose.yaml"),
+    template!("{{name}}.service", "systemd.service"),
     template!(".env.example", "env.example"),
     template!(".gitignore", "gitignore"),
     template!(".dockerignore", "dockerignore"),

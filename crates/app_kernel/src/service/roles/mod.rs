@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod health;
 mod migrate;
 mod user;
 
@@ -101,6 +102,12 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the service on this machine whether it lives: ends with 0 where `/healthz` answers 200, for images without a shell
+    Health {
+        /// The port to ask at, instead of PORT
+        #[arg(long)]
+        port: Option<u16>,
+    },
     /// Print what makes a shell complete these commands: source <(… completions bash)
     Completions {
         /// The shell
@@ -120,7 +127,7 @@ impl Role {
         match self {
             Role::Migrate { .. } | Role::Backup { .. } | Role::Restore { .. } | Role::Rollback { .. } => true,
             Role::User { .. } | Role::Audit { .. } => true,
-            Role::Doctor { .. } | Role::Completions { .. } => true,
+            Role::Doctor { .. } | Role::Health { .. } | Role::Completions { .. } => true,
             Role::Serve | Role::Worker { .. } | Role::AdminWorker | Role::Openapi => false,
         }
     }
@@ -129,7 +136,7 @@ impl Role {
 impl Role {
     /// Whether it uses the servers of the configuration, rather than to say how they are.
     fn has_servers(&self) -> bool {
-        !matches!(self, Role::Doctor { .. } | Role::Completions { .. } | Role::Openapi)
+        !matches!(self, Role::Doctor { .. } | Role::Health { .. } | Role::Completions { .. } | Role::Openapi)
     }
 }
 
@@ -174,6 +181,7 @@ pub(super) fn run(service: Service) -> Result<()> {
             Role::Audit { action } => audit::audit(service, action).await,
             Role::Openapi => openapi(service).await,
             Role::Doctor { json } => doctor(Some(service.config), json).await,
+            Role::Health { port } => health::health(&service.config, port).await,
             Role::Completions { shell } => completions(Arguments::of(&service), shell),
             Role::User { action } => user::user(service, action).await,
         }
