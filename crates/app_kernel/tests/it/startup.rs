@@ -372,7 +372,7 @@ fn help_and_version_speak_of_the_service() {
 fn a_service_is_asked_for_its_health_by_its_own_program() {
     let place = Place::new();
     let serving = place.serve();
-    let port = serving.url.rsplit_once(':').expect("an address has a port").1.to_owned();
+    let port = serving.url().rsplit_once(':').expect("an address has a port").1.to_owned();
     let well = place.run(&["health", "--port", &port]);
     assert_eq!((well.code, well.out, well.err.as_str()), (Some(0), vec!["ok".to_owned()], ""));
     serving.stop();

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use app_kernel::feature::auth::User;
 use app_kernel::store::db::Db;
-use app_kernel::testing::TestService;
+use app_kernel::testing::{TestDatabase, TestService, on_every_database};
 use axum::http::Method;
 
 use super::rules::{RULES, Rule, WHO};
 use super::stage::Stage;
+
+on_every_database!(everybody_gets_what_the_rules_say_on_every_route);
 
 /// The routes of a service's document, with their methods.
 async fn documented(service: &TestService) -> Vec<(String, String)> {
@@ -38,9 +40,8 @@ async fn state(db: &Db) -> Vec<i64> {
 }
 
 /// Promise: R-27, H2, H3, H4, H5, M4
-#[tokio::test]
-async fn everybody_gets_what_the_rules_say_on_every_route() {
-    let service = TestService::start(super::app).await;
+async fn everybody_gets_what_the_rules_say_on_every_route(database: TestDatabase) {
+    let (backend, service) = (database.backend(), TestService::start_on(database, super::app).await);
     let routes = documented(&service).await;
     let rules: BTreeMap<(&str, &str), Rule> =
         RULES.iter().map(|(method, path, rule)| ((*method, *path), *rule)).collect();
@@ -95,7 +96,8 @@ async fn everybody_gets_what_the_rules_say_on_every_route() {
     jobs.await;
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
     println!(
-        "R-27 held: {} routes for {} kinds of callers, {cells} answers, no foreign read or write",
+        "R-27 held: {}, {} routes for {} kinds of callers, {cells} answers, no foreign read or write",
+        backend.as_str(),
         routes.len(),
         WHO.len()
     );

@@ -93,7 +93,7 @@ pub(super) async fn work(plan: &str, url: &Secret, home: &FilePath, ready: impl 
 /// The service, as a process of its own.
 #[derive(Debug)]
 pub(super) struct Api {
-    _victim: Victim,
+    victim: Victim,
     url: String,
 }
 
@@ -102,12 +102,17 @@ impl Api {
     pub(super) fn start(plan: &Plan, url: &Secret, home: &FilePath) -> Self {
         let victim = Victim::start(&Work::Api(serde_json::to_string(plan).expect("JSON")), url, home);
         let url = format!("http://{}", victim.hear());
-        Api { _victim: victim, url }
+        Api { victim, url }
     }
 
     /// `http://127.0.0.1:41234`
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.victim.id()
     }
 
     /// An address of this service.

@@ -28,6 +28,8 @@ mod power_cuts;
 #[cfg(target_os = "linux")]
 mod rolling_restarts;
 #[cfg(target_os = "linux")]
+mod soak;
+#[cfg(target_os = "linux")]
 mod starts;
 #[cfg(target_os = "linux")]
 mod victim;

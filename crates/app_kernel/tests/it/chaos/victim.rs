@@ -151,6 +151,11 @@ impl Victim {
         Victim { child, said }
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the next word.
     pub(super) fn hear(&self) -> String {
         self.said.recv_timeout(PATIENCE).expect("a word of the victim")
