@@ -117,21 +117,21 @@ fn watch(process: u32, stop: Arc<AtomicUsize>) -> JoinHandle<(f64, f64)> {
 /// How many requests in a second all of them answer together, where a crowd asks each.
 async fn capacity(all: &[Served], time: Duration) -> usize {
     let (began, answered) = (Instant::now(), AtomicUsize::new(0));
-    let crowds = all.iter().map(|served| async {
-        let asking = (0..CROWD).map(|mut n| {
-            let answered = &answered;
-            async move {
-                while began.elapsed() < time {
-                    let asked = served.load.ask(n, began).await;
-                    assert!(matches!(asked.status, Some(200 | 201)), "{:?}: {asked:?}", served.backend);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    n += 1;
+    let everybody = all.iter().flat_map(|served| (0..CROWD).map(move |first| (served, first)));
+    let asking = everybody.map(|(served, first)| {
+        let answered = &answered;
+        async move {
+            for n in first.. {
+                let asked = served.load.ask(n, began).await;
+                assert!(matches!(asked.status, Some(200 | 201)), "{:?}: {asked:?}", served.backend);
+                answered.fetch_add(1, Ordering::Relaxed);
+                if began.elapsed() > time {
+                    return;
                 }
             }
-        });
-        futures_util::future::join_all(asking).await;
+        }
     });
-    futures_util::future::join_all(crowds).await;
+    futures_util::future::join_all(asking).await;
     (answered.into_inner() as f64 / time.as_secs_f64()) as usize
 }
 
@@ -171,7 +171,9 @@ async fn leave(all: &[Served]) {
 fn slope(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let (middle, mean) = ((n - 1.0) / 2.0, values.iter().sum::<f64>() / n);
-    let of = |f: &dyn Fn(f64, f64) -> f64| values.iter().enumerate().map(|(i, value)| f(i as f64 - middle, *value)).sum::<f64>();
+    let of = |f: &dyn Fn(f64, f64) -> f64| {
+        values.iter().enumerate().map(|(i, value)| f(i as f64 - middle, *value)).sum::<f64>()
+    };
     of(&|at, value| at * (value - mean)) / of(&|at, _| at * at)
 }
 
@@ -199,7 +201,9 @@ async fn services_grow_neither_in_memory_nor_in_open_files() {
     let faults: Vec<Fault> = FAULTS
         .into_iter()
         .filter(|fault| match fault {
-            Fault::Killed(backend) | Fault::Hung(backend) | Fault::CutOff(backend) => servers.backends().contains(backend),
+            Fault::Killed(backend) | Fault::Hung(backend) | Fault::CutOff(backend) => {
+                servers.backends().contains(backend)
+            }
             _ => true,
         })
         .collect();
