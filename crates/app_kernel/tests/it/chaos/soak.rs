@@ -3,7 +3,6 @@
 //! The long form has sixty rounds of a minute and fits a line through what each process holds; the small one has few short rounds, in which
 //! caches still fill, and looks only that nothing grows by more than those.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,8 @@ const CROWD: usize = 16;
 const SHARE: f64 = 0.7;
 /// No service is asked for more in a second: while its database is away, requests wait, each on a connection of its own.
 const MOST_PER_SECOND: usize = 400;
-/// How often memory and open files are read.
+/// How long nobody asks after a round, so that connections that idle are closed; and how often memory and open files are read meanwhile.
+const CALM: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The most that memory may grow by in a minute of the long form.
 const MOST_MIB_A_MINUTE: f64 = 1.0;
@@ -67,7 +67,7 @@ struct Served {
     wire: Option<Wire>,
     api: Api,
     load: Load,
-    /// Of each round: the least memory in MiB and the fewest open files. What a fault needs for a moment is no growth.
+    /// After each round: the least memory in MiB and the fewest open files. What a fault needs for a moment is no growth.
     held: Vec<(f64, f64)>,
 }
 
@@ -101,17 +101,20 @@ fn held_by(process: u32) -> (f64, f64) {
     (kib / 1024.0, files as f64)
 }
 
-/// Looks at a process until it is told to stop; gives the least of both.
-fn watch(process: u32, stop: Arc<AtomicUsize>) -> JoinHandle<(f64, f64)> {
-    tokio::spawn(async move {
-        let mut least = held_by(process);
-        while stop.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let (mib, files) = held_by(process);
-            least = (least.0.min(mib), least.1.min(files));
+/// Looks at each while nobody asks it; keeps the least of both.
+async fn look(all: &mut [Served]) {
+    let began = Instant::now();
+    let mut least: Vec<(f64, f64)> = all.iter().map(|served| held_by(served.api.id())).collect();
+    while began.elapsed() < CALM {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for (least, served) in least.iter_mut().zip(&*all) {
+            let (mib, files) = held_by(served.api.id());
+            *least = (least.0.min(mib), least.1.min(files));
         }
-        least
-    })
+    }
+    for (least, served) in least.into_iter().zip(all) {
+        served.held.push(least);
+    }
 }
 
 /// How many requests in a second all of them answer together, where a crowd asks each.
@@ -188,7 +191,7 @@ fn a_slope_is_that_of_the_line() {
 async fn services_grow_neither_in_memory_nor_in_open_files() {
     let Some(mut redis) = RedisServer::start() else { return };
     let Some(servers) = Servers::start(&[Backend::Postgres, Backend::MySql], None) else { return };
-    let (rounds, round_secs, fault_secs) = (figure(4, 60), figure(3, 60), figure(1, 5));
+    let (rounds, round_secs, fault_secs) = (figure(4, 60), figure(3, 56), figure(1, 5));
     let (round, fault_time) = (Duration::from_secs(round_secs as u64), Duration::from_secs(fault_secs as u64));
     let url = redis.redis().url().expose().to_owned();
     let sqlite = TestDatabase::sqlite().await;
@@ -212,8 +215,6 @@ async fn services_grow_neither_in_memory_nor_in_open_files() {
     let per_second = ((most as f64 * SHARE) as usize / all.len()).clamp(1, MOST_PER_SECOND);
     let (mut sent, mut refused) = (0, 0);
     for number in 0..rounds {
-        let stop = Arc::new(AtomicUsize::new(0));
-        let watched: Vec<_> = all.iter().map(|served| watch(served.api.id(), Arc::clone(&stop))).collect();
         let loads: Vec<JoinHandle<Vec<Asked>>> = all
             .iter()
             .map(|served| {
@@ -232,17 +233,14 @@ async fn services_grow_neither_in_memory_nor_in_open_files() {
                 assert!(is_well, "{:?} in round {number}, {fault:?}: {asked:?}", served.backend);
             }
         }
-        stop.store(1, Ordering::Relaxed);
-        for (watched, served) in watched.into_iter().zip(&mut all) {
-            served.held.push(watched.await.expect("looking does not panic"));
-        }
+        look(&mut all).await;
     }
     // Caches and pools fill first.
     let counted = rounds / 6;
     for served in &all {
         let (mib, files): (Vec<f64>, Vec<f64>) = served.held[counted..].iter().copied().unzip();
         let (first, last) = (mib[0], mib[mib.len() - 1]);
-        let a_minute = slope(&mib) * 60.0 / round.as_secs_f64();
+        let a_minute = slope(&mib) * 60.0 / (round + CALM).as_secs_f64();
         let more_files = slope(&files) * (files.len() - 1) as f64;
         let name = served.backend.as_str();
         assert!(more_files <= MOST_MORE_FILES, "{name}: open files grow: {files:?}");
