@@ -191,7 +191,7 @@ fn a_slope_is_that_of_the_line() {
 async fn services_grow_neither_in_memory_nor_in_open_files() {
     let Some(mut redis) = RedisServer::start() else { return };
     let Some(servers) = Servers::start(&[Backend::Postgres, Backend::MySql], None) else { return };
-    let (rounds, round_secs, fault_secs) = (figure(4, 60), figure(3, 56), figure(1, 5));
+    let (rounds, round_secs, fault_secs) = (figure(4, 60), figure(3, 56).max(1), figure(1, 5).max(1));
     let (round, fault_time) = (Duration::from_secs(round_secs as u64), Duration::from_secs(fault_secs as u64));
     let url = redis.redis().url().expose().to_owned();
     let sqlite = TestDatabase::sqlite().await;
