@@ -21,6 +21,12 @@ cp docs/*.md "$book/pages/docs/"
 cp -R docs/decisions docs/guide "$book/pages/docs/"
 rm -rf "$book/pages/docs/guide/src" "$book/pages/docs/guide/Cargo.toml" "$book/pages/docs/guide/book.toml"
 
+# The summary is the book's list of pages and none of them: what leads there leads to the first one.
+for page in "$book"/pages/*.md; do
+    sed 's#](docs/guide/SUMMARY\.md)#](docs/guide/first-service.md)#g' "$page" >"$page.new"
+    mv "$page.new" "$page"
+done
+
 # SUMMARY.md leads from docs/guide; the book's is at the root, and has each decision besides.
 sed -e 's#](\.\./\.\./#](#; t' -e 's#](\.\./#](docs/#; t' -e 's#](#](docs/guide/#' docs/guide/SUMMARY.md >"$book/pages/SUMMARY.md"
 rm "$book/pages/docs/guide/SUMMARY.md"
