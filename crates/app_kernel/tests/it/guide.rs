@@ -143,7 +143,7 @@ fn commands(line: &str) -> Vec<(Vec<String>, Vec<String>)> {
     });
     starts
         .map(|(at, _)| {
-            let rest = line[at + SERVICE.len()..].split(['`', '#', ')', ',']).next().unwrap_or_default();
+            let rest = line[at + SERVICE.len()..].split(['`', '#', ')']).next().unwrap_or_default();
             let words: Vec<&str> = rest.split_whitespace().collect();
             let is_role =
                 |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
