@@ -135,7 +135,7 @@ fn join_the_workspace(folder: &Path, service: &Path) {
     let own = (&*kernel, r#"path = "../crates/app_kernel""#);
     let all_features = (r#"["testing"]"#, r#"["otel", "testing"]"#);
     change(&manifest, &manifest, &[own, (features, &more), all_features]);
-    let members = (r#""examples/*", "bench/server"]"#, &*format!(r#""{NAME}"]"#));
+    let members = (r#""examples/*", "docs/guide", "bench/server"]"#, &*format!(r#""{NAME}"]"#));
     change(&root().join("Cargo.toml"), &folder.join("Cargo.toml"), &[members]);
     std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file is there");
     std::os::unix::fs::symlink(root().join("crates"), folder.join("crates")).expect("a link");

@@ -125,7 +125,7 @@ fn keep(document: &str, start: &str, end: &str, wanted: &str) {
 }
 
 /// The links of a Markdown text that lead to another file or to a heading, with their lines; not those in code.
-fn relative_links(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn relative_links(text: &str) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     let mut in_code = false;
     for (number, line) in (1..).zip(text.lines()) {
@@ -162,7 +162,7 @@ fn follow(document: &str, target: &str) -> Result<(), String> {
 }
 
 /// The path, from the root, of a file that this document names relative to itself.
-fn beside(document: &str, file: &str) -> String {
+pub(crate) fn beside(document: &str, file: &str) -> String {
     let mut parts: Vec<&str> = document.split('/').collect();
     parts.pop();
     for part in file.split('/') {

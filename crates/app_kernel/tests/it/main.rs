@@ -18,6 +18,7 @@ mod documents;
 mod events;
 mod example;
 mod flags;
+mod guide;
 mod health;
 mod http_client;
 mod jobs;

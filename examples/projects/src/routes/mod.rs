@@ -1,0 +1,6 @@
+//! What clients may do, a file for each thing.
+
+pub mod costs;
+pub mod deployments;
+pub mod projects;
+pub mod services;

@@ -1,0 +1,7 @@
+//! The service as a program. `--help` says what it can do beside serving.
+
+use app_kernel::prelude::*;
+
+fn main() -> Result<()> {
+    two_databases::service(ServiceConfig::from_env()?.dev_defaults()).run()
+}
