@@ -11,12 +11,14 @@ use tokio::runtime::Handle;
 /// Nobody then receives its output; what the output owns is dropped, and must clean up after itself.
 ///
 /// Against `tokio::spawn` from the start, this saves two switches between threads for each write.
-pub(super) async fn to_the_end<F>(future: F) -> F::Output
+///
+/// No `async fn`: its own future would hold the whole of the work beside the box that the work is in.
+pub(super) fn to_the_end<F>(future: F) -> impl Future<Output = F::Output> + Send
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Unfinished(Some(Box::pin(future))).await
+    Unfinished(Some(Box::pin(future)))
 }
 
 struct Unfinished<F>(Option<Pin<Box<F>>>)
