@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 /// Runs a future in the caller's task and, where the caller goes away before its end, hands the rest to the runtime.
@@ -53,7 +54,9 @@ where
 {
     fn drop(&mut self) {
         if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(future);
+            // As one type: the runtime's machinery of a task would else be compiled for each kind of work there is.
+            let rest: BoxFuture<'static, ()> = Box::pin(async move { drop(future.await) });
+            runtime.spawn(rest);
         }
     }
 }
