@@ -19,13 +19,17 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Unfinished(Some(Box::pin(future)))
+    Unfinished { work: Some(Box::pin(future)), has_begun: false }
 }
 
-struct Unfinished<F>(Option<Pin<Box<F>>>)
+struct Unfinished<F>
 where
     F: Future + Send + 'static,
-    F::Output: Send + 'static;
+    F::Output: Send + 'static,
+{
+    work: Option<Pin<Box<F>>>,
+    has_begun: bool,
+}
 
 impl<F> Future for Unfinished<F>
 where
@@ -36,11 +40,12 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // Taken out for the time of the poll: where it panics, it is dropped and not run again.
-        let mut future = self.0.take().expect("a future is not polled after its end");
+        let mut future = self.work.take().expect("a future is not polled after its end");
+        self.has_begun = true;
         match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(output),
             Poll::Pending => {
-                self.0 = Some(future);
+                self.work = Some(future);
                 Poll::Pending
             }
         }
@@ -53,7 +58,7 @@ where
     F::Output: Send + 'static,
 {
     fn drop(&mut self) {
-        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+        if let (Some(future), true, Ok(runtime)) = (self.work.take(), self.has_begun, Handle::try_current()) {
             // As one type: the runtime's machinery of a task would else be compiled for each kind of work there is.
             let rest: BoxFuture<'static, ()> = Box::pin(async move { drop(future.await) });
             runtime.spawn(rest);
