@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 /// Who a piece of work is done for. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Caller(Arc<Facts>);
+pub struct Caller {
+    facts: Arc<Facts>,
+    /// Apart from the rest, which stays the same from request to request.
+    request_id: Option<Arc<str>>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Facts {
@@ -13,7 +17,6 @@ struct Facts {
     workspace_id: Option<String>,
     session_id: Option<String>,
     api_key_id: Option<String>,
-    request_id: Option<String>,
 }
 
 /// How the caller proved who they are.
@@ -53,28 +56,28 @@ impl Caller {
     /// A request without a proof.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self::of(CallerKind::Anonymous)
+        Self::new(Facts { kind: CallerKind::Anonymous, ..Facts::default() })
     }
 
     /// A signed-in user.
     #[must_use]
     pub fn user(id: impl Into<String>) -> Self {
-        Caller(Arc::new(Facts { kind: CallerKind::User, user_id: Some(id.into()), ..Facts::default() }))
+        Self::new(Facts { kind: CallerKind::User, user_id: Some(id.into()), ..Facts::default() })
     }
 
     /// An API key, with the rights of this user or fewer.
     #[must_use]
     pub fn api_key(id: impl Into<String>, user_id: impl Into<String>) -> Self {
         let (api_key_id, user_id) = (Some(id.into()), Some(user_id.into()));
-        Caller(Arc::new(Facts { kind: CallerKind::ApiKey, user_id, api_key_id, ..Facts::default() }))
+        Self::new(Facts { kind: CallerKind::ApiKey, user_id, api_key_id, ..Facts::default() })
     }
 
-    fn of(kind: CallerKind) -> Self {
-        Caller(Arc::new(Facts { kind, ..Facts::default() }))
+    fn new(facts: Facts) -> Self {
+        Caller { facts: Arc::new(facts), request_id: None }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+        change(Arc::make_mut(&mut self.facts));
         self
     }
 
@@ -92,43 +95,43 @@ impl Caller {
 
     /// The same caller, asking in this request.
     #[must_use]
-    pub fn in_request(self, id: impl Into<String>) -> Self {
-        self.with(|facts| facts.request_id = Some(id.into()))
+    pub fn in_request(self, id: impl AsRef<str>) -> Self {
+        Caller { request_id: Some(id.as_ref().into()), ..self }
     }
 
     /// How the caller proved who they are.
     #[must_use]
     pub fn kind(&self) -> CallerKind {
-        self.0.kind
+        self.facts.kind
     }
 
     /// The user, where there is one. For an API key, whose it is.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
-        self.0.user_id.as_deref()
+        self.facts.user_id.as_deref()
     }
 
     /// The workspace the request is about, where that is known.
     #[must_use]
     pub fn workspace_id(&self) -> Option<&str> {
-        self.0.workspace_id.as_deref()
+        self.facts.workspace_id.as_deref()
     }
 
     /// The session, where the caller is a user.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
-        self.0.session_id.as_deref()
+        self.facts.session_id.as_deref()
     }
 
     /// The API key, where the caller is one.
     #[must_use]
     pub fn api_key_id(&self) -> Option<&str> {
-        self.0.api_key_id.as_deref()
+        self.facts.api_key_id.as_deref()
     }
 
     /// The request, where there is one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.0.request_id.as_deref()
+        self.request_id.as_deref()
     }
 }

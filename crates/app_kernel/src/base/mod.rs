@@ -7,6 +7,7 @@ pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod cron;
+pub(crate) mod digits;
 pub mod error;
 pub mod id;
 pub mod kept;

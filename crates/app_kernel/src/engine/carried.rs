@@ -12,8 +12,8 @@ tokio::task_local! {
 }
 
 /// Runs a piece of work so that calls made in it carry what belongs to this caller's request. A task that it spawns carries nothing.
-pub(crate) async fn on_behalf_of<T>(caller: Caller, work: impl Future<Output = T>) -> T {
-    CALLER.scope(caller, work).await
+pub(crate) fn on_behalf_of<F: Future>(caller: Caller, work: F) -> impl Future<Output = F::Output> {
+    CALLER.scope(caller, work)
 }
 
 /// The headers to add to a call that is made here: `X-Request-ID` within a request, and `traceparent` and `tracestate` within a trace.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::base::digits::write_hex;
 use crate::base::id::new_id;
 
 /// From this length on a process begins a new file, so that old ones can go.
@@ -55,7 +56,7 @@ struct Writer {
     lost: u64,
     is_failing: bool,
     /// Where a line is written before it goes to the file; kept for the next one.
-    line: String,
+    line: Vec<u8>,
 }
 
 /// A file whose lock is held as long as this lives.
@@ -126,15 +127,18 @@ impl Spool {
     /// Notes down the record that is written to the end of a line.
     pub(crate) fn append_with(&self, write: impl FnOnce(&mut String)) {
         let mut writer = self.writer();
-        let mut line = std::mem::take(&mut writer.line);
-        line.clear();
+        let mut bytes = std::mem::take(&mut writer.line);
+        bytes.clear();
+        // Empty, so it is text.
+        let mut line = String::from_utf8(bytes).unwrap_or_default();
         line.push_str(NO_CHECKSUM);
         write(&mut line);
-        let sum = checksum(&line.as_bytes()[NO_CHECKSUM.len()..]);
-        line.replace_range(..NO_CHECKSUM.len(), &format!("{sum:08x} "));
         line.push('\n');
-        writer.note_down(&self.folder, line.as_bytes());
-        writer.line = line;
+        let mut bytes = line.into_bytes();
+        let (place, text) = bytes.split_at_mut(NO_CHECKSUM.len());
+        write_hex(&mut place[..8], checksum(&text[..text.len() - 1]).into());
+        writer.note_down(&self.folder, &bytes);
+        writer.line = bytes;
     }
 
     /// The files of this process; of each writer the oldest first. Writes what waits in memory before, where that is possible now.

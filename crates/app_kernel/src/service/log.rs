@@ -18,6 +18,7 @@ use tracing_subscriber::{EnvFilter, registry};
 
 use crate::base::clock::{Clock, push_timestamp};
 use crate::base::config::{LogFormat, ServiceConfig, wants_no_colour};
+use crate::base::digits::push_whole;
 use crate::base::error::{Error, Result};
 
 /// How much may wait to be written.
@@ -425,21 +426,6 @@ fn push_number(line: &mut String, number: impl fmt::Display) {
     let _ = write!(line, "{number}");
 }
 
-fn push_whole(line: &mut String, number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    line.extend(digits[at..].iter().map(|digit| char::from(*digit)));
-}
-
 fn push_text(line: &mut String, style: Style, is_message: bool, text: &str) {
     match style {
         Style::Json => push_json_text(line, text),
@@ -538,7 +524,18 @@ fn push_debug(line: &mut String, style: Style, is_message: bool, value: &dyn fmt
 }
 
 fn push_float(line: &mut String, value: f64) {
-    if value.is_finite() {
+    // Durations have few digits, and are in every request's line.
+    let thousandths = (value * 1000.0).round();
+    if (1.0..1e12).contains(&thousandths) && thousandths / 1000.0 == value {
+        let whole = thousandths as u64;
+        push_whole(line, whole / 1000);
+        let rest = [whole / 100 % 10, whole / 10 % 10, whole % 10].map(|digit| b'0' + digit as u8);
+        let digits = rest.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        if digits > 0 {
+            line.push('.');
+            line.extend(rest[..digits].iter().map(|digit| char::from(*digit)));
+        }
+    } else if value.is_finite() {
         push_number(line, value);
     } else {
         // JSON has no such number.

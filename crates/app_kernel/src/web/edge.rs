@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tower::Service;
 
+use super::etag;
 use super::idempotency::{self, Keyed};
 use super::identity::Authenticate;
 use super::meter::Meter;
@@ -27,7 +28,7 @@ use super::middleware::cors::{self, Cors, Grant};
 use super::middleware::exchange::{Exchange, ExchangeSlot};
 use super::middleware::limits::{BodyLimits, LimitedBody};
 use super::middleware::request_log::{NoteRoute, RequestLine};
-use super::middleware::security_headers::SecurityHeaders;
+use super::middleware::standing_headers::StandingHeaders;
 use super::middleware::tracing_span;
 use super::middleware::{catch_panic, client_address::TrustedProxies, compression, limits, request_id};
 use super::rate_limit::{Admission, RequestLimits};
@@ -53,7 +54,7 @@ const API_KEYS: &str = "/api-keys";
 #[derive(Debug, Clone)]
 pub struct EdgeRules {
     cors: Cors,
-    security_headers: SecurityHeaders,
+    standing_headers: StandingHeaders,
     trusted_proxies: TrustedProxies,
     body: BodyLimits,
     secret_paths: Vec<String>,
@@ -72,7 +73,7 @@ impl EdgeRules {
             secret_paths.push(format!("{}/auth", config.api_prefix));
         }
         Ok(EdgeRules {
-            security_headers: SecurityHeaders::new(cors.allows_any()),
+            standing_headers: StandingHeaders::new(&cors),
             cors,
             trusted_proxies: TrustedProxies::parse(&config.trusted_proxies)?,
             body: BodyLimits { max_bytes: config.max_body_bytes as u64, timeout: config.body_timeout },
@@ -250,7 +251,7 @@ impl Inner {
         let exchange = line.exchange.clone();
         let (caller_slot, admission_slot) = (&mut line.caller, &mut visit.admission);
         let (request_id, is_secret) = (exchange.request_id.as_str(), visit.is_secret);
-        let answered = catch_panic::catch(async {
+        let answered = pin!(async {
             let caller = self.identify(&mut parts).await.in_request(request_id);
             *caller_slot = Some(caller.clone());
             if let Some(limits) = self.limits.as_ref().filter(|limits| limits.counts(parts.uri.path())) {
@@ -265,6 +266,7 @@ impl Inner {
                 Err(refusal) => return problem(&refusal, Some(request_id)),
             };
             let on_behalf_of = caller.clone();
+            let wish = etag::Wish::of(&parts.method, &parts.headers);
             parts.extensions.insert(caller);
             let request = self.limit(parts, body, &exchange);
             if let Some((answers, keyed)) = keyed {
@@ -272,9 +274,9 @@ impl Inner {
                 return Box::pin(carried::on_behalf_of(on_behalf_of, once)).await;
             }
             let Ok(response) = carried::on_behalf_of(on_behalf_of, self.router.clone().call(request)).await;
-            response
+            etag::tag(response, &wish).await
         });
-        let response = match answered.await {
+        let response = match catch_panic::catch(answered).await {
             Ok(response) => response,
             Err(panic) => panic.answer(request_id),
         };
@@ -332,13 +334,12 @@ impl Inner {
         let response = complete(response, line.exchange.request_id.as_str());
         let mut response = if is_secret || is_head { response } else { compression::compress(response, accepts_gzip) };
         let headers = response.headers_mut();
-        headers.reserve(16);
+        self.rules.standing_headers.apply(headers, over_tls, is_secret);
         headers.insert(&request_id::X_REQUEST_ID, line.exchange.request_id.header());
         if let (Some(admission), Some(limits)) = (admission, &self.limits) {
             admission.tell(headers, limits.clock());
         }
         grant.apply(headers);
-        self.rules.security_headers.apply(headers, over_tls, is_secret);
         if is_head && !response.body().is_end_stream() {
             *response.body_mut() = Body::empty();
         }

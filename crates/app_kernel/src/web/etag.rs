@@ -3,25 +3,18 @@
 //! A tag is a hash of the body, so the handler still runs and only the transfer is saved. It is made for JSON answers to
 //! `GET` up to 64 KiB: those are the ones that a client polls, and hashing one costs less than writing it.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::response::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use axum::routing::Route;
-use axum::routing::future::RouteFuture;
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 use http_body_util::BodyExt;
-use http_body_util::combinators::Collect;
-use tower::{Layer, Service};
+
+use crate::base::digits::write_hex;
 
 /// The longest body that is hashed.
 const LONGEST_BODY: u64 = 64 << 10;
@@ -35,20 +28,13 @@ pub(crate) fn of(body: &[u8]) -> HeaderValue {
     let mut hasher = FixedState::with_seed(0).build_hasher();
     hasher.write(body);
     let mut tag = [b'"'; LONGEST_TAG];
-    let hash_end = push_hex(&mut tag, 1, hasher.finish(), 16);
-    tag[hash_end] = b'-';
+    write_hex(&mut tag[1..17], hasher.finish());
+    tag[17] = b'-';
     let length = body.len() as u64;
-    let end = push_hex(&mut tag, hash_end + 1, length, (length.checked_ilog2().unwrap_or(0) / 4 + 1) as usize);
+    let end = 18 + (length.checked_ilog2().unwrap_or(0) / 4 + 1) as usize;
+    write_hex(&mut tag[18..end], length);
     tag[end] = b'"';
     HeaderValue::from_bytes(&tag[..=end]).expect("hexadecimal digits in quotes can stand in a header")
-}
-
-/// Writes so many hexadecimal digits, and tells where they end.
-fn push_hex(text: &mut [u8], at: usize, number: u64, digits: usize) -> usize {
-    for (i, slot) in text[at..at + digits].iter_mut().rev().enumerate() {
-        *slot = b"0123456789abcdef"[(number >> (4 * i)) as usize % 16];
-    }
-    at + digits
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, 13.1.2: compared weakly).
@@ -62,81 +48,29 @@ pub(crate) fn is_current(if_none_match: Option<&HeaderValue>, etag: &HeaderValue
     wanted.split(',').any(|tag| named(tag.trim()))
 }
 
-/// Middleware that tags answers. Belongs inside of compression: the tag is that of the plain body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TagAnswers;
-
-#[derive(Debug, Clone)]
-pub(crate) struct Tagging(Route);
-
-impl Layer<Route> for TagAnswers {
-    type Service = Tagging;
-
-    fn layer(&self, route: Route) -> Tagging {
-        Tagging(route)
-    }
-}
-
-impl Service<Request> for Tagging {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = TaggedFuture;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> TaggedFuture {
-        let is_read = request.method() == Method::GET;
-        let if_none_match = if is_read { request.headers().get(IF_NONE_MATCH).cloned() } else { None };
-        TaggedFuture { stage: Stage::Asking { answer: self.0.call(request), is_read }, if_none_match }
-    }
-}
-
-/// The answer, with its tag. Not boxed: it is on the way of every request.
-pub(crate) struct TaggedFuture {
-    stage: Stage,
+/// What a request says about tags, kept for its answer.
+pub(in crate::web) struct Wish {
+    is_read: bool,
     if_none_match: Option<HeaderValue>,
 }
 
-enum Stage {
-    Asking {
-        answer: RouteFuture<Infallible>,
-        is_read: bool,
-    },
-    /// A body of known size was written in full before, as a rule: then nothing is waited for.
-    Reading {
-        head: Option<Parts>,
-        body: Collect<Body>,
-    },
+impl Wish {
+    pub(in crate::web) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let is_read = method == Method::GET;
+        Wish { is_read, if_none_match: headers.get(IF_NONE_MATCH).filter(|_| is_read).cloned() }
+    }
 }
 
-impl Future for TaggedFuture {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            match &mut this.stage {
-                Stage::Asking { answer, is_read } => {
-                    let Ok(response) = ready!(Pin::new(answer).poll(cx));
-                    if !*is_read || !is_taggable(&response) {
-                        return Poll::Ready(Ok(response));
-                    }
-                    let (head, body) = response.into_parts();
-                    this.stage = Stage::Reading { head: Some(head), body: body.collect() };
-                }
-                Stage::Reading { head, body } => {
-                    let body = ready!(Pin::new(body).poll(cx));
-                    let head = head.take().expect("a future is not polled after its end");
-                    let response = match body {
-                        Ok(body) => tagged(head, body.to_bytes(), this.if_none_match.as_ref()),
-                        Err(_) => Response::from_parts(head, Body::empty()),
-                    };
-                    return Poll::Ready(Ok(response));
-                }
-            }
-        }
+/// Tags an answer, or says instead that it is what the client has. Before compression: the tag is that of the plain body.
+pub(in crate::web) async fn tag(response: Response, wish: &Wish) -> Response {
+    if !wish.is_read || !is_taggable(&response) {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    // A body of known size was written in full before, as a rule: then nothing is waited for.
+    match body.collect().await {
+        Ok(body) => tagged(head, body.to_bytes(), wish.if_none_match.as_ref()),
+        Err(_) => Response::from_parts(head, Body::empty()),
     }
 }
 
@@ -164,7 +98,39 @@ fn tagged(mut head: Parts, body: Bytes, if_none_match: Option<&HeaderValue>) -> 
 
 #[cfg(test)]
 mod tests {
+    use axum::Json;
+    use axum::response::IntoResponse as _;
+
     use super::*;
+
+    async fn ask(method: Method, if_none_match: Option<&str>, answer: impl axum::response::IntoResponse) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.extend(if_none_match.map(|tags| (IF_NONE_MATCH, tags.parse().expect("a value"))));
+        tag(answer.into_response(), &Wish::of(&method, &headers)).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_has_not_changed_is_not_sent_again() {
+        let first = ask(Method::GET, None, Json("gear")).await;
+        let etag = first.headers()[ETAG].to_str().expect("text").to_owned();
+        assert_eq!(first.into_body().collect().await.expect("a body").to_bytes(), "\"gear\"");
+        for named in [etag.as_str(), "*", &format!("\"other\", W/{etag}")] {
+            let again = ask(Method::GET, Some(named), Json("gear")).await;
+            assert_eq!((again.status(), again.body().is_end_stream()), (StatusCode::NOT_MODIFIED, true), "{named}");
+            assert_eq!(again.headers()[ETAG].to_str().expect("text"), etag);
+        }
+        for (method, named, answer) in [
+            (Method::GET, "\"other\"", Json("gear").into_response()),
+            (Method::GET, &*etag, Json("cog").into_response()),
+            (Method::POST, "*", Json("gear").into_response()),
+            (Method::GET, "*", (StatusCode::UNPROCESSABLE_ENTITY, Json("gear")).into_response()),
+            (Method::GET, "*", ([(CACHE_CONTROL, "no-store")], Json("gear")).into_response()),
+            (Method::GET, "*", "no JSON".into_response()),
+        ] {
+            let status = answer.status();
+            assert_eq!(ask(method, Some(named), answer).await.status(), status);
+        }
+    }
 
     #[test]
     fn a_tag_is_a_hash_and_a_length_in_quotes() {

@@ -166,10 +166,11 @@ async fn begin(answers: &Answers, write: &Write) -> Result<Attempt, Box<Response
 /// Does it, keeps the answer, then gives it.
 async fn run(answers: &Answers, router: Router, request: Request, attempt: Attempt, request_id: &str) -> Response {
     let mut router = router;
-    let answered = std::pin::pin!(catch_panic::catch(async move {
+    let asked = std::pin::pin!(async move {
         let Ok(response) = router.call(request).await;
         response
-    }));
+    });
+    let answered = catch_panic::catch(asked);
     let alive = std::pin::pin!(answers.keep_alive(&attempt));
     let answered = match select(answered, alive).await {
         Either::Left((answered, _)) => answered,

@@ -121,6 +121,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::caller::Caller;
     use crate::feature::auth::model::Role;
 
     fn ann() -> Arc<UserIdentity> {
@@ -132,7 +133,7 @@ mod tests {
             is_active: true,
             workspace_id: None,
             has_second_factor: false,
-            session_id: "s1".into(),
+            caller: Caller::user("ann").in_session("s1"),
         })
     }
 

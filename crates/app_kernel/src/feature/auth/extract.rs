@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::model::Role;
+use crate::base::caller::Caller;
 use crate::base::error::{Error, Result};
 use crate::web::openapi::require_token;
 
@@ -33,9 +34,16 @@ pub struct UserIdentity {
     pub workspace_id: Option<String>,
     /// Whether their session began with a second factor. What insists on one, such as a workspace, asks this.
     pub has_second_factor: bool,
-    /// Empty where no session says who they are.
+    /// The same, for whatever is done on their behalf; with their session, where one says who they are.
     #[serde(skip)]
-    pub(crate) session_id: String,
+    pub(crate) caller: Caller,
+}
+
+impl UserIdentity {
+    /// The session they are signed in by; empty where none says who they are.
+    pub(crate) fn session_id(&self) -> &str {
+        self.caller.session_id().unwrap_or_default()
+    }
 }
 
 /// What became of the token of a request. Absent where there was none.
@@ -114,13 +122,6 @@ pub struct CurrentUser {
     /// Their identifier. Everything else about them is in [`UserIdentity`], which this derefs to.
     pub id: String,
     identity: Arc<UserIdentity>,
-}
-
-impl CurrentUser {
-    /// The session they are signed in by.
-    pub(crate) fn session_id(&self) -> &str {
-        &self.identity.session_id
-    }
 }
 
 impl Deref for CurrentUser {

@@ -15,7 +15,7 @@ use super::mailed::Notice;
 use super::model::{ANSWER_WAITS, EmailAddress, Replay, Role};
 use super::password::{LONGEST, Passwords, Verdict};
 use super::store::{self, Session, User};
-use super::token::{RefreshToken, TokenError};
+use super::token::{AccessToken, RefreshToken, TokenError};
 use super::{Auth, OnSignUp, SignedUp};
 use crate::base::caller::Caller;
 use crate::base::clock::Timestamp;
@@ -285,7 +285,7 @@ impl Auth {
         let user = db.get::<User>(&who.id).await?.ok_or_else(ended)?;
         self.prove_password(visit, &user, present).await?;
         let (new_hash, owner) = (Secret::new(self.passwords.hash(new).await?), user.entity.clone());
-        let (session_id, now) = (who.session_id.clone(), self.clock.now());
+        let (session_id, now) = (who.session_id().to_owned(), self.clock.now());
         let changed = db
             .transaction(async |tx| {
                 save_password(tx.clone(), user.clone(), session_id.clone(), new_hash.clone(), now).await?;
@@ -320,9 +320,14 @@ impl Auth {
             TokenError::Expired => Rejection::Expired,
         })?;
         let remembered = self.identities.get(&token.session_id).filter(|identity| identity.id == token.user_id);
-        if let Some(identity) = remembered {
-            return Ok(identity);
+        match remembered {
+            Some(identity) => Ok(identity),
+            // Boxed, as it is asked once a second: else each request would carry the room for it.
+            None => Box::pin(self.look_up(&token)).await,
         }
+    }
+
+    async fn look_up(&self, token: &AccessToken) -> Result<Arc<UserIdentity>, Rejection> {
         let ticket = self.identities.ticket();
         let found = store::session_and_user(&self.db, &token.session_id, &token.user_id).await;
         let found = found.map_err(|error| Rejection::Because(Arc::new(error)))?;
@@ -432,7 +437,10 @@ async fn save_password(
 
 fn identity(user: Saved<User>, session: Option<&Saved<Session>>) -> UserIdentity {
     let Saved { id, entity: user, .. } = user;
+    let caller = session.iter().fold(Caller::user(&id), |caller, session| caller.in_session(&session.id));
+    let caller = user.personal_workspace_id.iter().fold(caller, Caller::in_workspace);
     UserIdentity {
+        caller,
         id,
         email: user.email,
         name: user.name,
@@ -440,7 +448,6 @@ fn identity(user: Saved<User>, session: Option<&Saved<Session>>) -> UserIdentity
         is_active: user.is_active,
         workspace_id: user.personal_workspace_id,
         has_second_factor: session.is_some_and(|session| session.second_factor_at.is_some()),
-        session_id: session.map(|session| session.id.clone()).unwrap_or_default(),
     }
 }
 
@@ -455,8 +462,7 @@ impl Authenticate for Auth {
             let found = self.identify(token).await;
             let (identity, caller) = match found {
                 Ok(user) => {
-                    let caller = Caller::user(&user.id).in_session(&user.session_id);
-                    let caller = user.workspace_id.iter().fold(caller, Caller::in_workspace);
+                    let caller = user.caller.clone();
                     (Identity::User(user), caller)
                 }
                 Err(rejection) => (Identity::Rejected(rejection), Caller::anonymous()),

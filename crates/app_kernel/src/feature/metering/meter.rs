@@ -48,9 +48,10 @@ impl Meter for RequestMeter {
             ended.workspace_id.or_else(|| caller.and_then(Caller::workspace_id)),
             caller.and_then(Caller::api_key_id),
         ];
-        let whole = |number: u128| i64::try_from(number).unwrap_or(i64::MAX);
-        let bytes = whole(ended.bytes.unwrap_or(0).into());
-        let numbers = [ended.status.into(), whole(ended.duration.as_micros()), bytes];
+        // A sum is kept in 64 bits with a sign.
+        let most = i64::MAX.unsigned_abs();
+        let micros = u64::try_from(ended.duration.as_micros()).unwrap_or(most);
+        let numbers = [ended.status.into(), micros.min(most), ended.bytes.unwrap_or(0).min(most)];
         self.spool.append_with(|line| {
             self.today.with(self.clock.now(), |day| {
                 write_request(line, day, who, ended.method.as_str(), endpoint, numbers);

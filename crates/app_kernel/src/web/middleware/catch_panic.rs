@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Once;
 use std::task::Poll;
 
@@ -52,10 +52,9 @@ pub(in crate::web) fn install_hook() {
     });
 }
 
-/// Runs a future to its end or to its panic.
-pub(in crate::web) async fn catch<F: Future>(future: F) -> Result<F::Output, Panic> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+/// Runs a future to its end or to its panic. It is pinned already: one that is moved stands twice in the future that waits for it.
+pub(in crate::web) fn catch<F: Future>(mut future: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Panic>> {
+    poll_fn(move |cx| {
         let outer = IS_CATCHING.replace(true);
         // Whatever the future left half-done is dropped with it.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
@@ -65,7 +64,6 @@ pub(in crate::web) async fn catch<F: Future>(future: F) -> Result<F::Output, Pan
             Err(payload) => Poll::Ready(Err(Panic::from_payload(&*payload))),
         }
     })
-    .await
 }
 
 impl Panic {

@@ -62,6 +62,14 @@ impl Cors {
         matches!(self, Cors::Any)
     }
 
+    /// What is the same for whoever asks.
+    pub(super) fn say_to_everybody(&self, headers: &mut HeaderMap) {
+        if self.allows_any() {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+
     pub(in crate::web) fn grant(&self, headers: &HeaderMap) -> Grant {
         match self {
             Cors::Off => Grant::Silent,
@@ -94,13 +102,10 @@ impl Grant {
         response
     }
 
+    /// Says what depends on the origin; the rest is said to everybody.
     pub(in crate::web) fn apply(self, headers: &mut HeaderMap) {
         match self {
-            Grant::Silent => {}
-            Grant::Any => {
-                headers.entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(ANY);
-                headers.entry(ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(EXPOSED);
-            }
+            Grant::Silent | Grant::Any => {}
             Grant::Refused => add_vary(headers, HeaderValue::from_static("origin")),
             Grant::Origin { origin, with_credentials } => {
                 add_vary(headers, HeaderValue::from_static("origin"));

@@ -8,5 +8,5 @@ pub(super) mod exchange;
 pub(super) mod limits;
 pub(super) mod request_id;
 pub(super) mod request_log;
-pub(super) mod security_headers;
+pub(super) mod standing_headers;
 pub(super) mod tracing_span;

@@ -21,7 +21,7 @@ use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use super::{etag, extract::request_body};
+use super::extract::request_body;
 use crate::base::error::{Error, Result};
 use crate::kernel::Kernel;
 
@@ -64,7 +64,6 @@ pub(crate) fn assemble(
         let documented = if prefix.is_empty() { api } else { ApiRouter::new().nest(prefix, api) };
         router = router.merge(documented.merge(at_root).finish_api(&mut open_api));
         let document = Document::new(open_api, prefix, name, version, before);
-        let mut router = router.layer(etag::TagAnswers);
         if config.max_body_bytes != AXUM_BODY_LIMIT {
             router = router.layer(DefaultBodyLimit::max(config.max_body_bytes));
         }

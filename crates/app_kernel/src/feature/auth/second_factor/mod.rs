@@ -131,11 +131,11 @@ impl Auth {
         let codes: Vec<String> = std::iter::repeat_with(recovery_code).take(RECOVERY_CODES).collect();
         let (db, now) = (self.db.with_caller(visit.caller.clone()), self.clock.now());
         db.transaction(async |tx| {
-            store::confirm(&tx, &begun, step, &codes, &who.session_id, now).await?;
+            store::confirm(&tx, &begun, step, &codes, who.session_id(), now).await?;
             self.notify(&tx, &user, Notice::SecondFactorAdded).await
         })
         .await?;
-        self.identities.forget_session(&who.session_id);
+        self.identities.forget_session(who.session_id());
         Ok(codes)
     }
 

@@ -5,24 +5,31 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 /// Runs a future in the caller's task and, where the caller goes away before its end, hands the rest to the runtime.
 /// Nobody then receives its output; what the output owns is dropped, and must clean up after itself.
 ///
 /// Against `tokio::spawn` from the start, this saves two switches between threads for each write.
-pub(super) async fn to_the_end<F>(future: F) -> F::Output
+///
+/// No `async fn`: its own future would hold the whole of the work beside the box that the work is in.
+pub(super) fn to_the_end<F>(future: F) -> impl Future<Output = F::Output> + Send
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Unfinished(Some(Box::pin(future))).await
+    Unfinished { work: Some(Box::pin(future)), has_begun: false }
 }
 
-struct Unfinished<F>(Option<Pin<Box<F>>>)
+struct Unfinished<F>
 where
     F: Future + Send + 'static,
-    F::Output: Send + 'static;
+    F::Output: Send + 'static,
+{
+    work: Option<Pin<Box<F>>>,
+    has_begun: bool,
+}
 
 impl<F> Future for Unfinished<F>
 where
@@ -33,11 +40,12 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // Taken out for the time of the poll: where it panics, it is dropped and not run again.
-        let mut future = self.0.take().expect("a future is not polled after its end");
+        let mut future = self.work.take().expect("a future is not polled after its end");
+        self.has_begun = true;
         match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(output),
             Poll::Pending => {
-                self.0 = Some(future);
+                self.work = Some(future);
                 Poll::Pending
             }
         }
@@ -50,8 +58,10 @@ where
     F::Output: Send + 'static,
 {
     fn drop(&mut self) {
-        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(future);
+        if let (Some(future), true, Ok(runtime)) = (self.work.take(), self.has_begun, Handle::try_current()) {
+            // As one type: the runtime's machinery of a task would else be compiled for each kind of work there is.
+            let rest: BoxFuture<'static, ()> = Box::pin(async move { drop(future.await) });
+            runtime.spawn(rest);
         }
     }
 }

@@ -355,7 +355,8 @@ impl Session<'_> {
 
     /// Runs a statement and tells how many rows it touched. Prepared once for each connection.
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        Watch::over(self.watch.as_ref(), sql, self.on.execute(sql, params)).await
+        let watching = Watch::begin(self.watch.as_ref(), sql);
+        watching.end(self.on.execute(sql, params).await)
     }
 
     /// Runs statements one after the other, up to the first that fails, and tells how many rows the first one touched.
@@ -369,7 +370,8 @@ impl Session<'_> {
         match &mut self.on {
             #[cfg(feature = "mysql")]
             On::MySql(session) => {
-                Watch::over(self.watch.as_ref(), first.sql, session.execute_together(statements, follows)).await
+                let watching = Watch::begin(self.watch.as_ref(), first.sql);
+                watching.end(session.execute_together(statements, follows).await)
             }
             #[allow(unreachable_patterns, reason = "where MySQL is all there is")]
             _ => {
@@ -389,7 +391,8 @@ impl Session<'_> {
         params: &[Value],
         decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
     ) -> Result<Vec<T>, DbError> {
-        Watch::over(self.watch.as_ref(), sql, self.on.query(sql, params, decode)).await
+        let watching = Watch::begin(self.watch.as_ref(), sql);
+        watching.end(self.on.query(sql, params, decode).await)
     }
 
     /// Writes the whole database as this session's transaction sees it to an empty file that SQLite can open.

@@ -1,12 +1,11 @@
 //! What is seen of statements from outside: how long they take, by verb, and their spans where a request is traced. Never their values.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Backend, DbError, Operation, Session};
 use crate::base::metrics::{Histogram, SHORT_SECONDS, Samples};
-use crate::base::trace::{self, Current, SpanKind};
+use crate::base::trace::{self, Current, Span, SpanKind};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,32 +75,48 @@ impl Watch {
         Watch { vitals: Arc::clone(vitals), current: trace::current() }
     }
 
-    /// Watches one statement from its beginning to its end.
-    pub(super) async fn over<T>(
-        watch: Option<&Watch>,
-        sql: &str,
-        statement: impl Future<Output = Result<T, DbError>>,
-    ) -> Result<T, DbError> {
-        let Some(Watch { vitals, current }) = watch else { return statement.await };
-        let verb = verb_of(sql);
-        let place = verb as usize;
-        let mut span = current.as_ref().map(|current| {
-            let (name, table) = (VERBS[place].1, table_of(sql, verb));
-            let summary = table.as_ref().map_or_else(|| name.to_owned(), |table| format!("{name} {table}"));
-            let mut span = current.begin(summary, SpanKind::Client);
-            span.set("db.system.name", system(vitals.backend));
-            span.set("db.operation.name", name);
-            if let Some(table) = table {
-                span.set("db.collection.name", table);
+    /// Watches one statement, which begins now.
+    pub(super) fn begin(watch: Option<&Watch>, sql: &str) -> Watching {
+        Watching(watch.map(|Watch { vitals, current }| {
+            let verb = verb_of(sql);
+            let span = current.as_ref().map(|current| Box::new(begin_span(current, vitals.backend, sql, verb)));
+            Under { vitals: Arc::clone(vitals), place: verb as usize, began: Instant::now(), span }
+        }))
+    }
+}
+
+fn begin_span(current: &Current, backend: Backend, sql: &str, verb: Verb) -> Span {
+    let (name, table) = (VERBS[verb as usize].1, table_of(sql, verb));
+    let summary = table.as_ref().map_or_else(|| name.to_owned(), |table| format!("{name} {table}"));
+    let mut span = current.begin(summary, SpanKind::Client);
+    span.set("db.system.name", system(backend));
+    span.set("db.operation.name", name);
+    if let Some(table) = table {
+        span.set("db.collection.name", table);
+    }
+    span
+}
+
+/// A statement that is under way. It stands beside the statement's future and not around it, which would double what a request has to carry.
+#[must_use = "it is told how the statement ended"]
+pub(super) struct Watching(Option<Under>);
+
+struct Under {
+    vitals: Arc<Vitals>,
+    place: usize,
+    began: Instant,
+    span: Option<Box<Span>>,
+}
+
+impl Watching {
+    /// The statement ended so.
+    pub(super) fn end<T>(self, outcome: Result<T, DbError>) -> Result<T, DbError> {
+        if let Some(Under { vitals, place, began, mut span }) = self.0 {
+            vitals.durations[place].observe_duration(began.elapsed());
+            if outcome.is_err() {
+                vitals.failed[place].inc();
+                span.iter_mut().for_each(|span| span.fail());
             }
-            span
-        });
-        let began = Instant::now();
-        let outcome = statement.await;
-        vitals.durations[place].observe_duration(began.elapsed());
-        if outcome.is_err() {
-            vitals.failed[place].inc();
-            span.iter_mut().for_each(trace::Span::fail);
         }
         outcome
     }

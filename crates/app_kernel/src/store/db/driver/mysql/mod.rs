@@ -12,6 +12,7 @@ mod journey;
 mod pool;
 mod row;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,7 +166,12 @@ impl Lease {
         self.begin_where_wanted().await?;
         let limit = self.limits.statement + GRACE;
         self.is_busy = true;
-        let outcome = match timeout(limit, execute(self.connection(), sql, params, on_row)).await {
+        let exchanged = {
+            // Pinned, as a future that is moved stands twice in the one that waits for it.
+            let exchange = pin!(execute(self.connection(), sql, params, on_row));
+            timeout(limit, exchange).await
+        };
+        let outcome = match exchanged {
             Err(_) => Err(Fault::Silence(limit)),
             Ok(outcome) => {
                 self.has_ended = matches!(&outcome, Err(Fault::MySql(error)) if error::is_end_of_connection(error));
@@ -182,16 +188,19 @@ impl Lease {
         let begins = self.stage == Stage::Wanted;
         let limit = self.limits.statement * u32::try_from(statements).unwrap_or(u32::MAX) + GRACE;
         self.is_busy = true;
-        let exchange = async {
-            let mut result = self.connection().wire.query_iter(text).await?;
-            if begins {
-                result.next().await?; // the answer to START TRANSACTION has no rows: on to the next
-            }
-            let touched = result.affected_rows();
-            result.drop_result().await?;
-            Ok(touched)
+        let exchanged = {
+            let exchange = pin!(async {
+                let mut result = self.connection().wire.query_iter(text).await?;
+                if begins {
+                    result.next().await?; // the answer to START TRANSACTION has no rows: on to the next
+                }
+                let touched = result.affected_rows();
+                result.drop_result().await?;
+                Ok(touched)
+            });
+            timeout(limit, exchange).await
         };
-        let outcome = match timeout(limit, exchange).await {
+        let outcome = match exchanged {
             Err(_) => Err(Fault::Silence(limit)),
             Ok(outcome) => {
                 self.is_busy = outcome.as_ref().is_err_and(error::is_end_of_connection);
@@ -221,10 +230,12 @@ impl Lease {
     /// Sends text without parameters, as it is.
     async fn plain(&mut self, sql: &str, limit: Option<Duration>) -> Result<(), Fault> {
         self.is_busy = true;
-        let exchange = self.connection().wire.query_drop(sql);
-        let outcome = match limit {
-            Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
-            None => exchange.await,
+        let outcome = {
+            let exchange = pin!(self.connection().wire.query_drop(sql));
+            match limit {
+                Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
+                None => exchange.await,
+            }
         };
         self.is_busy = matches!(&outcome, Err(error) if error::is_end_of_connection(error));
         Ok(outcome?)

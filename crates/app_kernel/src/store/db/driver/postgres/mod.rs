@@ -267,19 +267,22 @@ impl Lease {
     ) -> Result<u64, Fault> {
         self.is_busy = true;
         let limit = self.limits.statement + GRACE;
-        let exchange = async {
-            let statement = if self.limits.is_pooled { None } else { Some(self.connection().prepared(sql).await?) };
-            let execution = execute(self.client(), statement.as_ref(), sql, params, on_row);
-            if self.stage != Stage::Wanted {
-                return Ok((false, execution.await?));
-            }
-            // Both are on their way before the first answer is back; the server takes them in this order.
-            // BEGIN on an idle connection can fail only with the connection.
-            let (begun, executed) = join(self.client().batch_execute(&self.limits.begin), execution).await;
-            begun?;
-            Ok((true, executed?))
+        let outcome = {
+            // Pinned, as a future that is moved stands twice in the one that waits for it.
+            let exchange = pin!(async {
+                let statement = if self.limits.is_pooled { None } else { Some(self.connection().prepared(sql).await?) };
+                let execution = pin!(execute(self.client(), statement.as_ref(), sql, params, on_row));
+                if self.stage != Stage::Wanted {
+                    return Ok((false, execution.await?));
+                }
+                // Both are on their way before the first answer is back; the server takes them in this order.
+                // BEGIN on an idle connection can fail only with the connection.
+                let (begun, executed) = join(self.client().batch_execute(&self.limits.begin), execution).await;
+                begun?;
+                Ok((true, executed?))
+            });
+            timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?
         };
-        let outcome = timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?;
         self.is_busy = false;
         if self.stage == Stage::Wanted && matches!(outcome, Ok((true, _)) | Err(Fault::Decode(_))) {
             self.stage = Stage::Open;
@@ -290,10 +293,12 @@ impl Lease {
     /// Sends text without parameters, as it is.
     async fn plain(&mut self, sql: &str, limit: Option<Duration>) -> Result<(), Fault> {
         self.is_busy = true;
-        let exchange = self.client().batch_execute(sql);
-        let outcome = match limit {
-            Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
-            None => exchange.await,
+        let outcome = {
+            let exchange = pin!(self.client().batch_execute(sql));
+            match limit {
+                Some(limit) => timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?,
+                None => exchange.await,
+            }
         };
         self.is_busy = false;
         Ok(outcome?)
