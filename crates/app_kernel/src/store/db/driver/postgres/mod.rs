@@ -12,14 +12,16 @@ mod params;
 mod pool;
 mod row;
 
+use std::future::{Future as _, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool::managed::Object;
-use futures_util::future::join;
+use futures_util::future::{OptionFuture, maybe_done};
 use futures_util::{SinkExt as _, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -271,15 +273,16 @@ impl Lease {
             // Pinned, as a future that is moved stands twice in the one that waits for it.
             let exchange = pin!(async {
                 let statement = if self.limits.is_pooled { None } else { Some(self.connection().prepared(sql).await?) };
-                let execution = pin!(execute(self.client(), statement.as_ref(), sql, params, on_row));
-                if self.stage != Stage::Wanted {
-                    return Ok((false, execution.await?));
-                }
-                // Both are on their way before the first answer is back; the server takes them in this order.
+                let begins = self.stage == Stage::Wanted;
+                let begin = begins.then(|| self.client().batch_execute(&self.limits.begin));
+                let mut begun = pin!(maybe_done(OptionFuture::from(begin)));
+                // Asked once, BEGIN is sent: both are on their way before the first answer is back, and the server takes them in this order.
+                poll_fn(|cx| Poll::Ready(begun.as_mut().poll(cx).is_ready())).await;
+                let executed = execute(self.client(), statement.as_ref(), sql, params, on_row).await;
+                begun.as_mut().await;
                 // BEGIN on an idle connection can fail only with the connection.
-                let (begun, executed) = join(self.client().batch_execute(&self.limits.begin), execution).await;
-                begun?;
-                Ok((true, executed?))
+                begun.take_output().flatten().transpose()?;
+                Ok((begins, executed?))
             });
             timeout(limit, exchange).await.map_err(|_| Fault::Silence(limit))?
         };
