@@ -3,6 +3,7 @@
 
 pub(crate) mod copy;
 mod error;
+mod group;
 mod log;
 mod session;
 mod threads;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
+use group::{GroupedWrite, NotCommitted};
 pub(crate) use session::{RowRef, Session};
-use threads::{GroupedWrite, ReadJob, WriteJob, Written};
+use threads::{ReadJob, WriteJob};
 
 use super::super::dialect::{self, Dialect};
 use super::{DatabaseUrl, DbError, Operation, Options};
@@ -113,13 +115,19 @@ impl Driver {
 
     pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         let (reply, answer) = oneshot::channel();
-        self.writes.send_async(WriteJob::Grouped(Box::new(Queued { operation, reply }))).await.map_err(|_| closed())?;
+        self.writes
+            .send_async(WriteJob::Grouped(Box::new(Queued { operation, outcome: None, reply })))
+            .await
+            .map_err(|_| closed())?;
         answer.await.map_err(|_| panicked())?
     }
 
     pub(crate) async fn change_schema<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         let (reply, answer) = oneshot::channel();
-        self.writes.send_async(WriteJob::Alone(Box::new(Queued { operation, reply }))).await.map_err(|_| closed())?;
+        self.writes
+            .send_async(WriteJob::Alone(Box::new(Queued { operation, outcome: None, reply })))
+            .await
+            .map_err(|_| closed())?;
         answer.await.map_err(|_| panicked())?
     }
 
@@ -180,21 +188,22 @@ impl Transaction {
     }
 }
 
-/// A write on its way to the writer.
+/// A write on its way to the writer, and what came of it there.
 struct Queued<O: Operation> {
     operation: Arc<O>,
+    outcome: Option<Result<O::Output, DbError>>,
     reply: oneshot::Sender<Result<O::Output, DbError>>,
 }
 
 impl<O: Operation> GroupedWrite for Queued<O> {
-    fn run(self: Box<Self>, connection: &mut rusqlite::Connection) -> Written {
-        let result = run_now(&*self.operation, connection);
-        Written {
-            succeeded: result.is_ok(),
-            answer: Box::new(move |committed| {
-                let _ = self.reply.send(result.and_then(|output| committed.map(|()| output).map_err(Into::into)));
-            }),
-        }
+    fn run(&mut self, connection: &mut rusqlite::Connection) -> bool {
+        self.outcome.insert(run_now(&*self.operation, connection)).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), NotCommitted>) {
+        let outcome = self.outcome.unwrap_or_else(|| Err(panicked()));
+        // Where a caller has left, nobody is told.
+        let _ = self.reply.send(outcome.and_then(|output| committed.map(|()| output).map_err(Into::into)));
     }
 
     fn refuse(self: Box<Self>, reason: DbError) {

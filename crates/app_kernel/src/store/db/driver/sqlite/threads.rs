@@ -14,11 +14,10 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::super::{DbError, Options};
+use super::group::{GroupedWrite, Groups, write_alone};
 use super::log::{Gate, KEPT, LogKeeper};
 use super::refused;
 
-/// Queued writes that share one commit at most: more would make the first wait for the last.
-const GROUP: usize = 64;
 /// How long to wait for another process that writes to the same file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Virtual machine steps between two looks at the clock.
@@ -27,24 +26,6 @@ const STEPS_BETWEEN_LOOKS: i32 = 50_000;
 const CACHE_KIB: i64 = 32_768;
 
 pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
-/// Called after the commit, or with the reason why there was none.
-pub(super) type Answer = Box<dyn FnOnce(Result<(), NotCommitted>) + Send>;
-
-/// A write that may share its commit with others.
-pub(super) trait GroupedWrite: Send {
-    /// Does the work; the answer waits for the commit.
-    fn run(self: Box<Self>, connection: &mut Connection) -> Written;
-
-    /// Tells the caller that nothing was done.
-    fn refuse(self: Box<Self>, reason: DbError);
-}
-
-/// What a grouped write leaves behind until its commit.
-pub(super) struct Written {
-    pub(super) succeeded: bool,
-    pub(super) answer: Answer,
-}
-
 /// Work for the writer.
 pub(super) enum WriteJob {
     /// One operation that may share its commit with others.
@@ -62,27 +43,6 @@ pub(super) enum Step {
     Run(ReadJob),
     Commit(oneshot::Sender<Result<(), DbError>>),
     RollBack(oneshot::Sender<()>),
-}
-
-/// Why a whole group was not committed; each of its writes hears of it.
-#[derive(Clone)]
-pub(super) struct NotCommitted(Arc<DbError>);
-
-impl From<NotCommitted> for DbError {
-    fn from(NotCommitted(cause): NotCommitted) -> Self {
-        let text = match &*cause {
-            DbError::TryAgain(cause) | DbError::Away(cause) | DbError::Full(cause) | DbError::Other(cause) => {
-                cause.to_string()
-            }
-            other => other.to_string(),
-        };
-        match &*cause {
-            DbError::TryAgain(_) => DbError::TryAgain(text.into()),
-            DbError::Away(_) => DbError::Away(text.into()),
-            DbError::Full(_) => DbError::Full(text.into()),
-            _ => DbError::Other(text.into()),
-        }
-    }
 }
 
 /// What a thread does with its connection.
@@ -214,7 +174,7 @@ fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadli
 }
 
 fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, deadline: &Deadline, mut log: LogKeeper) {
-    let mut held_back: Option<WriteJob> = None;
+    let (mut groups, mut held_back) = (Groups::default(), None);
     loop {
         if held_back.is_none() && queue.is_empty() {
             log.settle(&connection);
@@ -222,7 +182,7 @@ fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, dead
         let Some(job) = held_back.take().or_else(|| queue.recv().ok()) else { break };
         deadline.begin();
         match job {
-            WriteJob::Grouped(first) => held_back = write_group(&mut connection, first, queue),
+            WriteJob::Grouped(first) => held_back = groups.write(&mut connection, first, queue),
             WriteJob::Alone(job) => {
                 deadline.lift();
                 write_alone(&mut connection, job);
@@ -242,102 +202,12 @@ fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, dead
     let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-fn exec(connection: &Connection, sql: &str) -> Result<(), DbError> {
+pub(super) fn exec(connection: &Connection, sql: &str) -> Result<(), DbError> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 
-/// Writes what is queued in one transaction, each write but the first within a savepoint, and answers after the commit.
-/// Gives back a job that it took from the queue and that can't join.
-fn write_group(
-    connection: &mut Connection,
-    first: Box<dyn GroupedWrite>,
-    queue: &flume::Receiver<WriteJob>,
-) -> Option<WriteJob> {
-    if let Err(reason) = exec(connection, "BEGIN IMMEDIATE") {
-        first.refuse(reason);
-        return None;
-    }
-    let first = run_first(connection, first)?;
-    let mut answers = Vec::with_capacity(queue.len().min(GROUP) + 1);
-    answers.push(first);
-    let mut outcome = Ok(());
-    let mut held_back = None;
-    while answers.len() < GROUP && outcome.is_ok() {
-        match queue.try_recv() {
-            Ok(WriteJob::Grouped(job)) => outcome = run_next(connection, job, &mut answers),
-            Ok(other) => {
-                held_back = Some(other);
-                break;
-            }
-            Err(_) => break,
-        }
-    }
-    let outcome = outcome.and_then(|()| exec(connection, "COMMIT")).map_err(|error| NotCommitted(Arc::new(error)));
-    roll_back_what_is_open(connection);
-    for answer in answers {
-        answer(outcome.clone());
-    }
-    held_back
-}
-
-/// Runs work that changes the schema in a transaction of its own. A table may be dropped on its way to another form, and what refers to
-/// it must not go with it: so no foreign key is enforced meanwhile. That can't be chosen inside a transaction.
-fn write_alone(connection: &mut Connection, job: Box<dyn GroupedWrite>) {
-    let begun = exec(connection, "PRAGMA foreign_keys = OFF").and_then(|()| exec(connection, "BEGIN IMMEDIATE"));
-    let outcome = match begun {
-        Ok(()) => run_first(connection, job).map(|answer| (answer, exec(connection, "COMMIT"))),
-        Err(reason) => {
-            job.refuse(reason);
-            None
-        }
-    };
-    roll_back_what_is_open(connection);
-    for restored in ["PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"] {
-        if let Err(error) = exec(connection, restored) {
-            tracing::error!(%error, "`{restored}` failed");
-        }
-    }
-    if let Some((answer, committed)) = outcome {
-        answer(committed.map_err(|error| NotCommitted(Arc::new(error))));
-    }
-}
-
-/// The first write of a group needs no savepoint: if it fails, there is nothing else to keep.
-fn run_first(connection: &mut Connection, job: Box<dyn GroupedWrite>) -> Option<Answer> {
-    match catch_unwind(AssertUnwindSafe(|| job.run(connection))) {
-        Ok(written) if written.succeeded => Some(written.answer),
-        Ok(written) => {
-            roll_back_what_is_open(connection);
-            (written.answer)(Ok(()));
-            None
-        }
-        // A panic answers its caller by dropping the channel.
-        Err(_) => {
-            roll_back_what_is_open(connection);
-            None
-        }
-    }
-}
-
-/// Runs one more write of a group so that its failure undoes it alone. An error here is the whole group's.
-fn run_next(connection: &mut Connection, job: Box<dyn GroupedWrite>, answers: &mut Vec<Answer>) -> Result<(), DbError> {
-    exec(connection, "SAVEPOINT w")?;
-    let written = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
-    let succeeded = written.as_ref().is_ok_and(|written| written.succeeded);
-    if let Ok(written) = written {
-        answers.push(written.answer);
-    }
-    if connection.is_autocommit() {
-        return Err(DbError::Other("SQLite gave the transaction up".into()));
-    }
-    if !succeeded {
-        exec(connection, "ROLLBACK TO w")?;
-    }
-    exec(connection, "RELEASE w")
-}
-
-fn roll_back_what_is_open(connection: &Connection) {
+pub(super) fn roll_back_what_is_open(connection: &Connection) {
     if !connection.is_autocommit() {
         let _ = exec(connection, "ROLLBACK");
     }
