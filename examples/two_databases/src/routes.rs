@@ -1,7 +1,6 @@
 //! What people may do with their books. Those of others are not there for them.
 
 use app_kernel::prelude::*;
-use app_kernel::web::reply::NoContent;
 
 use crate::models::Book;
 

@@ -1,7 +1,6 @@
 //! Projects: every member of the workspace makes and changes them, its admins delete them.
 
 use app_kernel::prelude::*;
-use app_kernel::web::reply::NoContent;
 
 use crate::models::{Project, ProjectStatus, Service};
 

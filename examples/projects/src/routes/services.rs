@@ -1,7 +1,6 @@
 //! The services of a project.
 
 use app_kernel::prelude::*;
-use app_kernel::web::reply::NoContent;
 
 use super::projects;
 use crate::models::Service;
