@@ -49,7 +49,7 @@ ENDS_SESSIONS = "/auth/(logout|change-password)"
 
 
 # How many examples of each operation: SQLite's statements are where most of the way is the same, the servers' where it is not.
-EXAMPLES = {"sqlite": 300, "postgres": 60, "mysql": 60}
+EXAMPLES = {"sqlite": 300, "postgres": 30, "mysql": 30}
 SERVERS = {"postgres": "TEST_POSTGRES_URL", "mysql": "TEST_MYSQL_URL"}
 IS_LONG = "CHAOS_SCALE" in os.environ
 SEED = os.environ.get("CHAOS_SEED", "1")
