@@ -15,10 +15,11 @@ fi
 # The book's pages lie as they do here, so that their links lead to each other.
 book=target/guide
 rm -rf "$book"
-mkdir -p "$book/pages/docs"
+mkdir -p "$book/pages/docs" "$book/pages/bench"
 cp README.md CHANGELOG.md ARCHITECTURE.md CONTRIBUTING.md LICENSE-MIT LICENSE-APACHE "$book/pages/"
+cp bench/README.md "$book/pages/bench/"
 cp docs/*.md "$book/pages/docs/"
-cp -R docs/decisions docs/guide "$book/pages/docs/"
+cp -R docs/decisions docs/guide docs/performance "$book/pages/docs/"
 rm -rf "$book/pages/docs/guide/src" "$book/pages/docs/guide/Cargo.toml" "$book/pages/docs/guide/book.toml"
 
 # The summary is the book's list of pages and none of them: what leads there leads to the first one.
