@@ -39,7 +39,7 @@ impl StandingHeaders {
         StandingHeaders(headers)
     }
 
-    /// Puts them below those of an answer. A copy of all costs a fourth of looking for each.
+    /// Puts them below those of an answer. A copy of all costs less than to look for each, and has room for the others.
     pub(in crate::web) fn apply(&self, headers: &mut HeaderMap, over_tls: bool, is_secret: bool) {
         let own = std::mem::replace(headers, self.0.clone());
         if over_tls {
