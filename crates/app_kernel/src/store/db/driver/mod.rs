@@ -302,6 +302,9 @@ impl Transaction {
 /// Gives the next piece of what is sent to the server; none at the end.
 pub(crate) type NextPiece<'a> = dyn FnMut() -> crate::base::error::Result<Option<bytes::Bytes>> + Send + 'a;
 
+/// What is done with each row as it comes.
+type OnRow<'a> = dyn FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send + 'a;
+
 /// A connection for the length of one operation.
 pub(crate) struct Session<'a> {
     on: On<'a>,
@@ -329,13 +332,8 @@ impl On<'_> {
         for_each_driver!(self, session => session.execute(sql, params).await)
     }
 
-    async fn query<T: Send>(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
-    ) -> Result<Vec<T>, DbError> {
-        for_each_driver!(self, session => session.query(sql, params, decode).await)
+    async fn query(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<(), DbError> {
+        for_each_driver!(self, session => session.query(sql, params, on_row).await)
     }
 
     async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
@@ -389,10 +387,21 @@ impl Session<'_> {
         &mut self,
         sql: &str,
         params: &[Value],
-        decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
+        mut decode: impl FnMut(&RowRef<'_>) -> Result<T, DecodeError> + Send,
     ) -> Result<Vec<T>, DbError> {
+        let mut rows = Vec::new();
+        let mut on_row = |row: &RowRef<'_>| {
+            rows.push(decode(row)?);
+            Ok(())
+        };
+        self.each_row(sql, params, &mut on_row).await?;
+        Ok(rows)
+    }
+
+    /// One function whatever the rows become: what waits for an answer is large, and there is a query in every corner.
+    async fn each_row(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<(), DbError> {
         let watching = Watch::begin(self.watch.as_ref(), sql);
-        watching.end(self.on.query(sql, params, decode).await)
+        watching.end(self.on.query(sql, params, on_row).await)
     }
 
     /// Writes the whole database as this session's transaction sees it to an empty file that SQLite can open.

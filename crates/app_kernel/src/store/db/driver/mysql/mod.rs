@@ -26,7 +26,7 @@ pub(super) use row::RowRef;
 
 use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
-use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, Operation, Options, Statement, Value};
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, OnRow, Operation, Options, Statement, Value};
 use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::MySql;
 
@@ -156,12 +156,7 @@ impl Lease {
     }
 
     /// Runs a statement; in a transaction, its failure is remembered.
-    async fn statement(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
-    ) -> Result<u64, DbError> {
+    async fn statement(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<u64, DbError> {
         let params = to_params(params)?;
         self.begin_where_wanted().await?;
         let limit = self.limits.statement + GRACE;
@@ -352,12 +347,7 @@ fn failed_before() -> DbError {
     DbError::Other("an earlier statement of this transaction failed".into())
 }
 
-async fn execute(
-    connection: &mut Connection,
-    sql: &str,
-    params: Params,
-    mut on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
-) -> Result<u64, Fault> {
+async fn execute(connection: &mut Connection, sql: &str, params: Params, on_row: &mut OnRow<'_>) -> Result<u64, Fault> {
     let statement = connection.prepared(sql).await?;
     let mut result = connection.wire.exec_iter(statement, params).await?;
     let touched = result.affected_rows();
@@ -365,7 +355,7 @@ async fn execute(
     // Read to the end whatever happens: what is left unread would lie in the way of the next statement.
     while let Some(row) = result.next().await? {
         if undecodable.is_none() {
-            undecodable = on_row(&RowRef(&row)).err();
+            undecodable = on_row(&super::RowRef::MySql(RowRef(&row))).err();
         }
     }
     result.drop_result().await?;
@@ -434,7 +424,7 @@ impl Session<'_> {
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        self.lease.statement(sql, params, |_| Ok(())).await
+        self.lease.statement(sql, params, &mut |_| Ok(())).await
     }
 
     pub(crate) async fn execute_together(
@@ -456,19 +446,8 @@ impl Session<'_> {
         Ok(touched.first().copied().unwrap_or(0))
     }
 
-    pub(crate) async fn query<T: Send>(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        mut decode: impl FnMut(&super::RowRef<'_>) -> Result<T, DecodeError> + Send,
-    ) -> Result<Vec<T>, DbError> {
-        let mut rows = Vec::new();
-        let on_row = |row: &RowRef<'_>| {
-            rows.push(decode(&super::RowRef::MySql(RowRef(row.0)))?);
-            Ok(())
-        };
-        self.lease.statement(sql, params, on_row).await?;
-        Ok(rows)
+    pub(crate) async fn query(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<(), DbError> {
+        self.lease.statement(sql, params, on_row).await.map(|_| ())
     }
 
     /// Without a time limit: an index over a large table takes as long as it takes. MySQL commits before and after DDL,

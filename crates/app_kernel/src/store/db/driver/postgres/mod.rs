@@ -33,7 +33,7 @@ use self::lanes::{Lane, Lanes};
 use self::params::Param;
 use self::pool::{Connection, Pool, Pooled};
 use super::finish::to_the_end;
-use super::{DatabaseUrl, DbError, DecodeError, Dialect, Operation, Options, Value};
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, OnRow, Operation, Options, Value};
 use crate::base::error::Error;
 use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::Postgres;
@@ -239,19 +239,14 @@ impl Lease {
     }
 
     /// Runs a statement; in a transaction, its failure is remembered.
-    async fn statement(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        mut on_row: impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send,
-    ) -> Result<u64, DbError> {
+    async fn statement(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<u64, DbError> {
         self.check_usable()?;
-        match self.attempt(sql, params, &mut on_row).await {
+        match self.attempt(sql, params, on_row).await {
             Err(Fault::Postgres(error)) if error::is_stale_statement(&error) => {
                 // The table was changed since the statement was prepared. Nothing has been done.
                 self.connection().forget(sql);
                 if self.stage == Stage::None {
-                    self.attempt(sql, params, &mut on_row).await.map_err(|fault| self.failed(fault))
+                    self.attempt(sql, params, on_row).await.map_err(|fault| self.failed(fault))
                 } else {
                     self.stage = Stage::Failed;
                     Err(DbError::TryAgain(Box::new(error)))
@@ -261,12 +256,7 @@ impl Lease {
         }
     }
 
-    async fn attempt(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
-    ) -> Result<u64, Fault> {
+    async fn attempt(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<u64, Fault> {
         self.is_busy = true;
         let limit = self.limits.statement + GRACE;
         let outcome = {
@@ -410,7 +400,7 @@ async fn execute(
     statement: Option<&Statement>,
     sql: &str,
     params: &[Value],
-    on_row: &mut (impl FnMut(&RowRef<'_>) -> Result<(), DecodeError> + Send),
+    on_row: &mut OnRow<'_>,
 ) -> Result<u64, Fault> {
     let rows = match statement {
         Some(statement) if statement.columns().is_empty() => {
@@ -421,7 +411,7 @@ async fn execute(
     };
     let mut rows = pin!(rows);
     while let Some(row) = rows.try_next().await? {
-        on_row(&RowRef(&row)).map_err(Fault::Decode)?;
+        on_row(&super::RowRef::Postgres(RowRef(&row))).map_err(Fault::Decode)?;
     }
     Ok(rows.rows_affected().unwrap_or(0))
 }
@@ -457,22 +447,11 @@ impl Session<'_> {
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        self.lease.statement(sql, params, |_| Ok(())).await
+        self.lease.statement(sql, params, &mut |_| Ok(())).await
     }
 
-    pub(crate) async fn query<T: Send>(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        mut decode: impl FnMut(&super::RowRef<'_>) -> Result<T, DecodeError> + Send,
-    ) -> Result<Vec<T>, DbError> {
-        let mut rows = Vec::new();
-        let on_row = |row: &RowRef<'_>| {
-            rows.push(decode(&super::RowRef::Postgres(RowRef(row.0)))?);
-            Ok(())
-        };
-        self.lease.statement(sql, params, on_row).await?;
-        Ok(rows)
+    pub(crate) async fn query(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<(), DbError> {
+        self.lease.statement(sql, params, on_row).await.map(|_| ())
     }
 
     /// With the time limit of a statement: the server has it too.

@@ -7,7 +7,7 @@ use jiff::civil::{Date, Time};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 
-use super::super::{DbError, DecodeError, Dialect, Value};
+use super::super::{DbError, DecodeError, Dialect, OnRow, Value};
 use crate::base::clock::{format_timestamp, parse_timestamp};
 use crate::store::db::dialect;
 
@@ -28,19 +28,13 @@ impl<'a> Session<'a> {
         Ok(touched as u64)
     }
 
-    pub(crate) async fn query<T: Send>(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        mut decode: impl FnMut(&super::super::RowRef<'_>) -> Result<T, DecodeError> + Send,
-    ) -> Result<Vec<T>, DbError> {
+    pub(crate) async fn query(&mut self, sql: &str, params: &[Value], on_row: &mut OnRow<'_>) -> Result<(), DbError> {
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(Bound)))?;
-        let mut decoded = Vec::new();
         while let Some(row) = rows.next()? {
-            decoded.push(decode(&super::super::RowRef::Sqlite(RowRef(row)))?);
+            on_row(&super::super::RowRef::Sqlite(RowRef(row)))?;
         }
-        Ok(decoded)
+        Ok(())
     }
 
     pub(crate) fn copy_out(&mut self, copy: &std::path::Path) -> Result<(), DbError> {
