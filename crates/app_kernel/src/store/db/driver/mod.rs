@@ -15,6 +15,8 @@ mod mysql;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server;
 #[cfg(all(test, feature = "mysql", feature = "postgres"))]
 mod server_tests;
 #[cfg(feature = "sqlite")]
@@ -25,6 +27,8 @@ mod watch;
 
 #[cfg(feature = "testing")]
 pub(crate) use administer::Administrator;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use server::Server;
 pub(crate) use watch::{Vitals, Watch, Watched};
 
 use std::borrow::Cow;
@@ -115,6 +119,17 @@ pub(crate) enum Follows {
     Nothing,
 }
 
+macro_rules! sqlite_or_server {
+    ($self:expr, $inner:ident => $do:expr) => {
+        match $self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite($inner) => $do,
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            Self::Server($inner) => $do,
+        }
+    };
+}
+
 macro_rules! for_each_driver {
     ($self:expr, $inner:ident => $do:expr) => {
         match $self {
@@ -133,10 +148,8 @@ macro_rules! for_each_driver {
 pub(crate) enum Driver {
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Driver),
-    #[cfg(feature = "postgres")]
-    Postgres(postgres::Driver),
-    #[cfg(feature = "mysql")]
-    MySql(mysql::Driver),
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    Server(Server),
 }
 
 impl Driver {
@@ -146,9 +159,13 @@ impl Driver {
             #[cfg(feature = "sqlite")]
             Backend::Sqlite => sqlite::Driver::connect(url, options).await.map(Driver::Sqlite),
             #[cfg(feature = "postgres")]
-            Backend::Postgres => postgres::Driver::connect(url, options).await.map(Driver::Postgres),
+            Backend::Postgres => {
+                postgres::Driver::connect(url, options).await.map(|driver| Driver::Server(Server::Postgres(driver)))
+            }
             #[cfg(feature = "mysql")]
-            Backend::MySql => mysql::Driver::connect(url, options).await.map(Driver::MySql),
+            Backend::MySql => {
+                mysql::Driver::connect(url, options).await.map(|driver| Driver::Server(Server::MySql(driver)))
+            }
             #[allow(unreachable_patterns)]
             other => Err(DbError::Refused(Error::invalid(format!(
                 "DATABASE_URL asks for {}, which this binary was built without; build it with the Cargo feature `{}`",
@@ -160,18 +177,18 @@ impl Driver {
 
     /// How its statements are written.
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
-        for_each_driver!(self, driver => driver.dialect())
+        sqlite_or_server!(self, driver => driver.dialect())
     }
 
     /// Runs a piece of work that only reads.
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        for_each_driver!(self, driver => driver.read(operation).await)
+        sqlite_or_server!(self, driver => driver.read(operation).await)
     }
 
     /// Runs a piece of work in one transaction, or as its one statement. It ends whole or not at all, even if the caller's future is dropped.
     /// Not tried again here: see [`DbError::is_worth_a_retry`].
     pub(crate) async fn write<O: Operation>(&self, operation: std::sync::Arc<O>) -> Result<O::Output, DbError> {
-        for_each_driver!(self, driver => driver.write(operation).await)
+        sqlite_or_server!(self, driver => driver.write(operation).await)
     }
 
     /// As [`Driver::write`], for work that changes the schema. On SQLite, foreign keys are off meanwhile and there is no time limit.
@@ -180,7 +197,7 @@ impl Driver {
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(driver) => driver.change_schema(operation).await,
             #[cfg(any(feature = "postgres", feature = "mysql"))]
-            other => other.write(operation).await,
+            Driver::Server(server) => server.write(operation).await,
         }
     }
 
@@ -188,7 +205,7 @@ impl Driver {
     pub(crate) fn forget_statements(&self) {
         match self {
             #[cfg(feature = "postgres")]
-            Driver::Postgres(driver) => driver.forget_statements(),
+            Driver::Server(Server::Postgres(driver)) => driver.forget_statements(),
             #[cfg(any(feature = "sqlite", feature = "mysql"))]
             _ => {}
         }
@@ -199,10 +216,8 @@ impl Driver {
         match self {
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(driver) => driver.begin().await.map(Transaction::Sqlite),
-            #[cfg(feature = "postgres")]
-            Driver::Postgres(driver) => driver.begin().await.map(Transaction::Postgres),
-            #[cfg(feature = "mysql")]
-            Driver::MySql(driver) => driver.begin().await.map(Transaction::MySql),
+            #[cfg(any(feature = "postgres", feature = "mysql"))]
+            Driver::Server(server) => server.begin().await.map(Transaction::Server),
         }
     }
 
@@ -215,7 +230,7 @@ impl Driver {
     ) -> Result<bool, DbError> {
         match self {
             #[cfg(feature = "postgres")]
-            Driver::Postgres(driver) => driver.listen(channel, heard).await,
+            Driver::Server(Server::Postgres(driver)) => driver.listen(channel, heard).await,
             #[cfg(any(feature = "sqlite", feature = "mysql"))]
             _ => Ok(false),
         }
@@ -223,7 +238,7 @@ impl Driver {
 
     /// How busy it is at this moment.
     pub(crate) fn load(&self) -> Load {
-        for_each_driver!(self, driver => driver.load())
+        sqlite_or_server!(self, driver => driver.load())
     }
 
     /// How long SQLite's write-ahead log is, in bytes; none where the database is a server.
@@ -238,7 +253,7 @@ impl Driver {
 
     /// Finishes what is under way and closes all connections.
     pub(crate) async fn close(&self) {
-        for_each_driver!(self, driver => driver.close().await);
+        sqlite_or_server!(self, driver => driver.close().await);
     }
 }
 
@@ -276,26 +291,24 @@ pub(crate) fn is_in_use(path: &std::path::Path) -> Result<bool, DbError> {
 pub(crate) enum Transaction {
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Transaction),
-    #[cfg(feature = "postgres")]
-    Postgres(postgres::Transaction),
-    #[cfg(feature = "mysql")]
-    MySql(mysql::Transaction),
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    Server(server::Transaction),
 }
 
 impl Transaction {
     /// Runs a piece of work inside. After an error, only rolling back makes sense.
     pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
-        for_each_driver!(self, transaction => transaction.run(operation).await)
+        sqlite_or_server!(self, transaction => transaction.run(operation).await)
     }
 
     /// Makes it last.
     pub(crate) async fn commit(self) -> Result<(), DbError> {
-        for_each_driver!(self, transaction => transaction.commit().await)
+        sqlite_or_server!(self, transaction => transaction.commit().await)
     }
 
     /// Undoes it.
     pub(crate) async fn rollback(self) {
-        for_each_driver!(self, transaction => transaction.rollback().await);
+        sqlite_or_server!(self, transaction => transaction.rollback().await);
     }
 }
 

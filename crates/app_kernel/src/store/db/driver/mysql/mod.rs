@@ -13,7 +13,6 @@ mod pool;
 mod row;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::Offset;
@@ -25,8 +24,8 @@ use tokio::time::timeout;
 pub(super) use row::RowRef;
 
 use self::pool::{Connection, Pool, Pooled};
-use super::finish::to_the_end;
-use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, OnRow, Operation, Options, Statement, Value};
+use super::server::Purpose;
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, OnRow, Options, Statement, Value};
 use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::MySql;
 
@@ -65,43 +64,11 @@ impl Driver {
         &MySql
     }
 
-    /// Where the connection turns out to have ended while it waited, once more on another: a read changes nothing.
-    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        let operation = Arc::new(operation);
-        match self.read_once(Arc::clone(&operation)).await {
-            (Err(_), true) => self.read_once(operation).await.0,
-            (outcome, _) => outcome,
-        }
-    }
-
-    /// Answers also whether the connection ended under it.
-    async fn read_once<O: Operation>(&self, operation: Arc<O>) -> (Result<O::Output, DbError>, bool) {
-        let mut lease = match self.lease(Stage::None).await {
-            Ok(lease) => lease,
-            Err(error) => return (Err(error), false),
-        };
-        to_the_end(async move { (operation.run(&mut lease.session()).await, lease.has_ended) }).await
-    }
-
-    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
-        let is_one_statement = operation.is_one_statement(MySql.backend());
-        let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
-        to_the_end(async move {
-            let on = super::On::MySql(Session { lease: &mut lease, is_whole_transaction: true });
-            let mut session = super::Session::from(on);
-            match operation.run(&mut session).await {
-                Ok(output) => lease.commit().await.map(|()| output),
-                Err(error) => {
-                    lease.rollback().await;
-                    Err(error)
-                }
-            }
-        })
-        .await
-    }
-
-    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        Ok(Transaction { lease: Some(self.lease(Stage::Wanted).await?) })
+    pub(super) async fn lend(&self, purpose: Purpose) -> Result<Lease, DbError> {
+        let stage = if purpose == Purpose::Transaction { Stage::Wanted } else { Stage::None };
+        let connection = super::pool::get(&self.pool, &self.waits).await.map_err(error::from_pool)?;
+        let (is_busy, has_ended, is_last_chance) = (false, false, false);
+        Ok(Lease { connection: Some(connection), stage, is_busy, has_ended, is_last_chance, limits: self.limits })
     }
 
     pub(crate) fn load(&self) -> super::Load {
@@ -110,12 +77,6 @@ impl Driver {
 
     pub(crate) async fn close(&self) {
         pool::close(&self.pool, self.limits.statement + GRACE).await;
-    }
-
-    async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
-        let connection = super::pool::get(&self.pool, &self.waits).await.map_err(error::from_pool)?;
-        let (is_busy, has_ended, is_last_chance) = (false, false, false);
-        Ok(Lease { connection: Some(connection), stage, is_busy, has_ended, is_last_chance, limits: self.limits })
     }
 }
 
@@ -133,7 +94,7 @@ enum Stage {
 }
 
 /// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
-struct Lease {
+pub(super) struct Lease {
     /// None only while it is being dropped.
     connection: Option<Pooled>,
     stage: Stage,
@@ -146,9 +107,23 @@ struct Lease {
     limits: Limits,
 }
 
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
 impl Lease {
-    fn session(&mut self) -> super::Session<'_> {
+    pub(super) fn session(&mut self) -> super::Session<'_> {
         super::On::MySql(Session { lease: self, is_whole_transaction: false }).into()
+    }
+
+    pub(super) fn whole_transaction(&mut self) -> super::Session<'_> {
+        super::On::MySql(Session { lease: self, is_whole_transaction: true }).into()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     fn connection(&mut self) -> &mut Connection {
@@ -236,7 +211,7 @@ impl Lease {
         Ok(outcome?)
     }
 
-    async fn commit(&mut self) -> Result<(), DbError> {
+    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         match self.stage {
             Stage::None | Stage::Wanted => Ok(()),
             Stage::Failed => {
@@ -258,7 +233,7 @@ impl Lease {
     }
 
     /// Where this fails, the connection is not used again.
-    async fn rollback(&mut self) {
+    pub(super) async fn rollback(&mut self) {
         if matches!(self.stage, Stage::Open | Stage::Failed) && !self.is_busy {
             // A lock by name, as the migration takes, would outlive the transaction.
             match self.plain("ROLLBACK; DO RELEASE_ALL_LOCKS()", Some(self.limits.connect)).await {
@@ -468,46 +443,6 @@ impl Session<'_> {
         }
         outcome.map_err(|fault| lease.failed(fault))
     }
-}
-
-/// A transaction held by a caller.
-pub(crate) struct Transaction {
-    /// None once an operation was cut off: it ends in the background, and the transaction is rolled back.
-    lease: Option<Lease>,
-}
-
-impl std::fmt::Debug for Transaction {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction").field("stage", &self.lease.as_ref().map(|lease| lease.stage)).finish()
-    }
-}
-
-impl Transaction {
-    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
-        let mut lease = self.lease.take().ok_or_else(cut_off)?;
-        let (lease, outcome) = to_the_end(async move {
-            let outcome = operation.run(&mut lease.session()).await;
-            (lease, outcome)
-        })
-        .await;
-        self.lease = Some(lease);
-        outcome
-    }
-
-    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
-        let mut lease = self.lease.take().ok_or_else(cut_off)?;
-        to_the_end(async move { lease.commit().await }).await
-    }
-
-    pub(crate) async fn rollback(mut self) {
-        if let Some(mut lease) = self.lease.take() {
-            to_the_end(async move { lease.rollback().await }).await;
-        }
-    }
-}
-
-fn cut_off() -> DbError {
-    DbError::Other("an operation of this transaction was cut off; it is rolled back".into())
 }
 
 #[cfg(test)]

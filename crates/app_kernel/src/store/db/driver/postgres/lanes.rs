@@ -98,13 +98,13 @@ mod tests {
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
 
+    use super::super::Options;
     use super::super::connect::Address;
-    use super::super::{Driver, Options};
     use super::*;
     use crate::base::secret::Secret;
     use crate::store::db::dialect::Backend;
     use crate::store::db::driver::server_tests::server_url;
-    use crate::store::db::driver::{Operation, RowRef, Session};
+    use crate::store::db::driver::{Driver, Operation, RowRef, Session};
     use crate::store::db::error::DbError;
     use crate::store::db::row::DecodeError;
     use crate::store::db::url::DatabaseUrl;

@@ -32,8 +32,8 @@ pub(super) use row::RowRef;
 use self::lanes::{Lane, Lanes};
 use self::params::Param;
 use self::pool::{Connection, Pool, Pooled};
-use super::finish::to_the_end;
-use super::{DatabaseUrl, DbError, DecodeError, Dialect, OnRow, Operation, Options, Value};
+use super::server::Purpose;
+use super::{DatabaseUrl, DbError, DecodeError, Dialect, OnRow, Options, Value};
 use crate::base::error::Error;
 use crate::base::metrics::{Histogram, SHORT_SECONDS};
 use crate::store::db::dialect::Postgres;
@@ -121,37 +121,18 @@ impl Driver {
         self.pool.manager().schema_has_changed();
     }
 
-    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        // Where sessions are lent for a transaction, nothing can be prepared for those who would share one.
-        let mut lease = if operation.is_lookup() && !self.limits.is_pooled {
-            let began = Instant::now();
-            let lane = self.lanes.enter(&self.pool).await;
-            self.waits.observe_duration(began.elapsed());
-            let lane = lane.map_err(error::from_pool)?;
-            self.lend(Held::Shared(lane), Stage::None)
-        } else {
-            self.lease(Stage::None).await?
-        };
-        to_the_end(async move { operation.run(&mut lease.session()).await }).await
-    }
-
-    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
-        let is_one_statement = operation.is_one_statement(Postgres.backend());
-        let mut lease = self.lease(if is_one_statement { Stage::None } else { Stage::Wanted }).await?;
-        to_the_end(async move {
-            match operation.run(&mut lease.session()).await {
-                Ok(output) => lease.commit().await.map(|()| output),
-                Err(error) => {
-                    lease.rollback().await;
-                    Err(error)
-                }
+    pub(super) async fn lend(&self, purpose: Purpose) -> Result<Lease, DbError> {
+        match purpose {
+            // Where sessions are lent for a transaction, nothing can be prepared for those who would share one.
+            Purpose::Lookup if !self.limits.is_pooled => {
+                let began = Instant::now();
+                let lane = self.lanes.enter(&self.pool).await;
+                self.waits.observe_duration(began.elapsed());
+                Ok(self.lease(Held::Shared(lane.map_err(error::from_pool)?), Stage::None))
             }
-        })
-        .await
-    }
-
-    pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        Ok(Transaction { lease: Some(Box::new(self.lease(Stage::Wanted).await?)) })
+            Purpose::Lookup | Purpose::Statements => self.take(Stage::None).await,
+            Purpose::Transaction => self.take(Stage::Wanted).await,
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -159,12 +140,12 @@ impl Driver {
         super::pool::wait_for_all(&self.pool, self.limits.statement + GRACE).await;
     }
 
-    async fn lease(&self, stage: Stage) -> Result<Lease, DbError> {
+    async fn take(&self, stage: Stage) -> Result<Lease, DbError> {
         let connection = super::pool::get(&self.pool, &self.waits).await.map_err(error::from_pool)?;
-        Ok(self.lend(Held::Own(connection), stage))
+        Ok(self.lease(Held::Own(connection), stage))
     }
 
-    fn lend(&self, connection: Held, stage: Stage) -> Lease {
+    fn lease(&self, connection: Held, stage: Stage) -> Lease {
         let limits = Arc::clone(&self.limits);
         Lease { connection: Some(connection), stage, is_busy: false, is_last_chance: false, limits }
     }
@@ -214,7 +195,7 @@ enum Stage {
 }
 
 /// A connection out of the pool. When it is dropped, it rolls back what is open and returns to the pool, or it is closed.
-struct Lease {
+pub(super) struct Lease {
     /// None only while it is being dropped.
     connection: Option<Held>,
     stage: Stage,
@@ -225,8 +206,14 @@ struct Lease {
     limits: Arc<Limits>,
 }
 
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
 impl Lease {
-    fn session(&mut self) -> super::Session<'_> {
+    pub(super) fn session(&mut self) -> super::Session<'_> {
         super::On::Postgres(Session { lease: self }).into()
     }
 
@@ -297,7 +284,7 @@ impl Lease {
         Ok(outcome?)
     }
 
-    async fn commit(&mut self) -> Result<(), DbError> {
+    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         match self.stage {
             Stage::None | Stage::Wanted => Ok(()),
             Stage::Failed => {
@@ -314,7 +301,7 @@ impl Lease {
     }
 
     /// Where this fails, the connection is not used again.
-    async fn rollback(&mut self) {
+    pub(super) async fn rollback(&mut self) {
         if matches!(self.stage, Stage::Open | Stage::Failed) && !self.is_busy {
             match self.plain("ROLLBACK", Some(self.limits.connect)).await {
                 Ok(()) => self.stage = Stage::None,
@@ -509,44 +496,4 @@ impl Session<'_> {
         }
         outcome
     }
-}
-
-/// A transaction held by a caller.
-pub(crate) struct Transaction {
-    /// None once an operation was cut off: it ends in the background, and the transaction is rolled back.
-    lease: Option<Box<Lease>>,
-}
-
-impl std::fmt::Debug for Transaction {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction").field("stage", &self.lease.as_ref().map(|lease| lease.stage)).finish()
-    }
-}
-
-impl Transaction {
-    pub(crate) async fn run<O: Operation>(&mut self, operation: O) -> Result<O::Output, DbError> {
-        let mut lease = self.lease.take().ok_or_else(cut_off)?;
-        let (lease, outcome) = to_the_end(async move {
-            let outcome = operation.run(&mut lease.session()).await;
-            (lease, outcome)
-        })
-        .await;
-        self.lease = Some(lease);
-        outcome
-    }
-
-    pub(crate) async fn commit(mut self) -> Result<(), DbError> {
-        let mut lease = self.lease.take().ok_or_else(cut_off)?;
-        to_the_end(async move { lease.commit().await }).await
-    }
-
-    pub(crate) async fn rollback(mut self) {
-        if let Some(mut lease) = self.lease.take() {
-            to_the_end(async move { lease.rollback().await }).await;
-        }
-    }
-}
-
-fn cut_off() -> DbError {
-    DbError::Other("an operation of this transaction was cut off; it is rolled back".into())
 }
