@@ -588,7 +588,8 @@ mod tests {
     #[test]
     fn backups_lie_in_the_data_folder_unless_told_otherwise() {
         let defaults = config(&[]).expect("defaults");
-        assert!(defaults.backup_enabled);
+        assert!(defaults.backup_enabled && ServiceConfig::default().backup_enabled);
+        assert!(!config(&[("BACKUP_ENABLED", "false")]).expect("off").backup_enabled);
         assert_eq!((defaults.effective_backup_dir(), defaults.backup_keep), (".data/backups".into(), 14));
         let there = config(&[("DATA_DIR", "/var/app")]).expect("a folder");
         assert_eq!(there.effective_backup_dir(), PathBuf::from("/var/app/backups"));
@@ -600,10 +601,19 @@ mod tests {
     /// Promise: D4
     #[test]
     fn migrations_lie_in_the_data_folder_unless_told_otherwise() {
+        assert!(config(&[]).expect("defaults").migration_enabled && ServiceConfig::default().migration_enabled);
+        assert!(!config(&[("MIGRATION_ENABLED", "false")]).expect("off").migration_enabled);
         let folder = |variables: &[_]| config(variables).expect("a folder").effective_migrations_dir();
         assert_eq!(folder(&[]), PathBuf::from(".data/migrations_audit"));
         assert_eq!(folder(&[("DATA_DIR", "/var/app")]), PathBuf::from("/var/app/migrations_audit"));
         assert_eq!(folder(&[("MIGRATIONS_DIR", "migrations")]), PathBuf::from("migrations"));
+    }
+
+    /// Promise: F4
+    #[test]
+    fn what_is_said_of_tokens_is_kept() {
+        let config = config(&[("JWT_EXPIRY_HOURS", "2"), ("AUTH_ENABLED", "false")]).expect("a configuration");
+        assert_eq!((config.jwt_expiry_hours, config.auth_enabled), (2, false));
     }
 
     /// Promise: F4

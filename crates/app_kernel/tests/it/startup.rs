@@ -351,6 +351,39 @@ fn each_start_backs_up_what_has_changed_and_says_so() {
     assert_eq!(fact(&off), "backups: off, BACKUP_ENABLED is false");
 }
 
+/// Promise: D4
+#[test]
+fn backups_and_migrations_lie_where_they_are_told_to() {
+    let place = Place::new().with("DATA_DIR", "kept").with("BACKUP_DIR", "copies").with("MIGRATIONS_DIR", "ways");
+    for _ in 0..2 {
+        assert_eq!(place.serve().stop().code, Some(0));
+    }
+    let starts = |folder: &str| {
+        let files = std::fs::read_dir(place.folder().join(folder)).expect("a folder");
+        let mut starts: Vec<String> = files
+            .filter_map(|file| Some(file.expect("a file").file_name().to_str()?.split('_').next()?.to_owned()))
+            .filter(|start| !start.starts_with('.'))
+            .collect();
+        starts.sort();
+        starts
+    };
+    assert_eq!(starts("copies"), ["csv", "native", "native"]);
+    assert_eq!(starts("ways").len(), 2, "{:?}", starts("ways"));
+    assert!(!place.folder().join("kept/backups").exists() && !place.folder().join("kept/migrations_audit").exists());
+}
+
+/// Promise: D4
+#[test]
+fn without_migrations_a_start_leaves_the_schema_as_it_is() {
+    let place = Place::new();
+    let off = place.with("MIGRATION_ENABLED", "false");
+    assert_eq!(off.serve().stop().code, Some(0));
+    assert!(!off.folder().join(".data/migrations_audit").exists());
+    let plan = off.run(&["migrate", "--plan"]).out;
+    assert!(plan.iter().any(|line| line.starts_with("CREATE TABLE \"widgets\"")), "{plan:?}");
+    assert_eq!(off.with("MIGRATION_ENABLED", "true").serve().stop().code, Some(0));
+}
+
 // --- its roles -----------------------------------------------------------------------------------------------------------------------
 
 #[test]

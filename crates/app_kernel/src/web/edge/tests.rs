@@ -93,6 +93,7 @@ async fn every_kind_of_answer_carries_the_request_id() {
     let edge = edge_of(|config| config.max_body_bytes = 10);
     for (line, headers, status) in [
         ("GET /ok", vec![], 200),
+        ("GET /api/v1/auth/me", vec![], 200),
         ("GET /nowhere", vec![], 404),
         ("DELETE /ok", vec![], 405),
         ("POST /length", vec![("content-length", "11")], 413),
@@ -181,6 +182,7 @@ async fn answers_with_tokens_are_neither_stored_nor_compressed() {
     assert_eq!(text(ask(&edge(), "GET /ok", &[]).await.headers(), "cache-control"), "");
 }
 
+/// Promise: A3
 #[tokio::test]
 async fn transport_security_is_asked_for_only_over_tls_at_our_own_proxy() {
     let edge = edge_of(|config| config.trusted_proxies = vec!["10.0.0.0/8".into()]);

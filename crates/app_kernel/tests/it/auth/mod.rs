@@ -17,7 +17,7 @@ mod sign_up;
 mod smtp;
 mod tokens;
 
-use app_kernel::feature::auth::User;
+use app_kernel::feature::auth::{User, UserIdentity};
 use app_kernel::prelude::*;
 use app_kernel::store::db::Db;
 use app_kernel::testing::service::PASSWORD;
@@ -47,16 +47,20 @@ impl Tokens {
     }
 }
 
-/// A service of nothing but auth, and two routes that ask who is there.
+/// A service of nothing but auth, and three routes that ask who is there.
 pub(crate) async fn start(database: TestDatabase) -> TestService {
     TestService::start_on(database, auth_only).await
 }
 
 pub(crate) fn auth_only(config: ServiceConfig) -> Service {
-    Service::new("auth_tests", config).api_keys(["*"]).route("/admin", get(async |_: AdminUser| "admin")).route(
-        "/maybe",
-        get(async |OptionalUser(user): OptionalUser| user.map_or("nobody".to_owned(), |user| user.email.clone())),
-    )
+    Service::new("auth_tests", config)
+        .api_keys(["*"])
+        .route("/admin", get(async |_: AdminUser| "admin"))
+        .route("/identity", get(async |user: CurrentUser| Json(UserIdentity::clone(&user))))
+        .route(
+            "/maybe",
+            get(async |OptionalUser(user): OptionalUser| user.map_or("nobody".to_owned(), |user| user.email.clone())),
+        )
 }
 
 pub(crate) fn address(name: &str) -> String {

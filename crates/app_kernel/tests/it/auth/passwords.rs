@@ -16,7 +16,7 @@ on_every_database!(
     an_old_hash_is_renewed_at_login,
 );
 
-/// Promise: R-22
+/// Promise: F1, R-22
 async fn changing_the_password_ends_all_other_sessions(database: TestDatabase) {
     let service = start(database).await;
     let (here, there) = (new_user(&service, "ann").await, log_in(&service, "ann").await);

@@ -20,7 +20,7 @@ on_every_database!(
     a_replay_that_arrives_before_the_exchange_is_answered_ends_nothing,
 );
 
-/// Promise: R-23
+/// Promise: F1, R-23
 async fn a_refresh_token_is_good_once_and_its_replay_ends_the_session(database: TestDatabase) {
     let service = start(database).await;
     let first = new_user(&service, "ann").await;

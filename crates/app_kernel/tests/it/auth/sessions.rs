@@ -58,7 +58,7 @@ async fn a_deactivated_user_is_out_at_once_in_another_process(database: TestData
     refresh(&other, &tokens.refresh).await.expect(401);
 }
 
-/// Promise: R-22
+/// Promise: F1, R-22
 async fn sessions_are_listed_and_ended_one_by_one_or_all(database: TestDatabase) {
     let service = start(database).await;
     let (first, second) = (new_user(&service, "ann").await, log_in(&service, "ann").await);

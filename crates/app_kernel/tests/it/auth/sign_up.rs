@@ -17,7 +17,7 @@ on_every_database!(
     an_address_belongs_to_one_person_in_any_case_and_in_parallel,
 );
 
-/// Promise: A8, B1, F1, F3
+/// Promise: A8, B1, F1
 async fn who_signs_up_can_log_in_and_is_known(database: TestDatabase) {
     let service = start(database).await;
     let anonymous = service.anonymous();

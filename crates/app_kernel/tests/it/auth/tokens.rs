@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use app_kernel::testing::service::JWT_SECRET;
-use app_kernel::testing::{TestDatabase, Wire, on_every_database};
+use app_kernel::prelude::*;
+use app_kernel::testing::service::{JWT_SECRET, PASSWORD};
+use app_kernel::testing::{TestDatabase, TestService, Wire, on_every_database};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{me, new_user, refresh, start, with};
+use super::{Tokens, auth_only, log_in_with, me, new_user, refresh, sign_up, start, with};
 
-on_every_database!(tokens_never_stand_in_for_each_other, an_access_token_expires, odd_proofs_are_401_and_never_5xx,);
+on_every_database!(tokens_never_stand_in_for_each_other, an_access_token_expires, odd_proofs_are_401_and_never_5xx);
 
 /// A token as the service signs them.
 pub(crate) fn signed(header: &Value, claims: &Value) -> String {
@@ -70,6 +71,20 @@ async fn an_access_token_expires(database: TestDatabase) {
     me(&service, &tokens.access).await.expect_problem(401, "token_expired");
     with(&service, &tokens.access).get("/maybe").await.expect_problem(401, "token_expired");
     refresh(&service, &tokens.refresh).await.expect(200);
+}
+
+/// Promise: F4
+#[tokio::test]
+async fn an_access_token_lives_as_long_as_is_configured() {
+    let service = TestService::start(|config| auth_only(ServiceConfig { jwt_expiry_hours: 2, ..config })).await;
+    sign_up(&service, "ann").await.expect(201);
+    let login = log_in_with(&service, "ann", PASSWORD).await.expect(200);
+    assert_eq!(login.json()["expires_in"], 2 * 3600);
+    let token = Tokens::of(&login).access;
+    service.advance(Duration::from_secs(2 * 3600 - 1));
+    me(&service, &token).await.expect(200);
+    service.advance(Duration::from_secs(1));
+    me(&service, &token).await.expect_problem(401, "token_expired");
 }
 
 /// Promise

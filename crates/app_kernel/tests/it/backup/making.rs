@@ -12,6 +12,7 @@ use crate::db::{Widget, widget};
 
 on_every_database!(
     a_backup_has_a_name_a_manifest_and_every_row,
+    the_name_of_a_backup_tells_its_schema,
     one_snapshot_is_backed_up_whoever_writes_meanwhile,
     a_backup_does_not_wait_for_a_transaction_that_is_open,
     a_start_backs_up_what_has_changed_and_nothing_else,
@@ -57,6 +58,22 @@ async fn a_backup_has_a_name_a_manifest_and_every_row(database: TestDatabase) {
         assert_eq!(rows, counted, "{}", listed.name);
         assert_eq!((manifest.service.as_str(), manifest.backend.as_str()), ("shop", place.db.backend().as_str()));
     }
+    place.db.close().await;
+}
+
+/// Promise: D5
+async fn the_name_of_a_backup_tells_its_schema(database: TestDatabase) {
+    let place = Place::new(&database, &[Widget::definition()]).await;
+    let schema = async || {
+        let name = place.backups.make().await.expect("a backup").csv;
+        name.rsplit('_').next().expect("a hash").to_owned()
+    };
+    let empty = schema().await;
+    assert!(empty.len() == 8 && empty.bytes().all(|byte| byte.is_ascii_hexdigit()), "{empty}");
+    place.db.save(widget("gear")).await.expect("a save");
+    assert_eq!(schema().await, empty, "rows are not the schema");
+    place.db.save_entity("notes", serde_json::json!({ "text": "a" })).await.expect("a save that makes a table");
+    assert_ne!(schema().await, empty);
     place.db.close().await;
 }
 

@@ -84,6 +84,7 @@ async fn a_stale_version_is_a_conflict(database: TestDatabase) {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
+/// Promise: C2, C13
 async fn a_duplicate_is_a_conflict_that_names_the_field(database: TestDatabase) {
     let db = widgets(&database).await;
     db.save(widget("gear")).await.expect("a save");

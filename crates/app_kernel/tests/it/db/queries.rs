@@ -41,7 +41,7 @@ async fn things(database: &TestDatabase) -> Db {
     db
 }
 
-/// Promise: C3, C6, R-26
+/// Promise: C3, C6, C8, R-26
 async fn conditions_find_the_same_rows_everywhere(database: TestDatabase) {
     let db = things(&database).await;
     let none: &[Value] = &[];
@@ -100,6 +100,7 @@ async fn conditions_find_the_same_rows_everywhere(database: TestDatabase) {
     }
 }
 
+/// Promise: C6, C13
 async fn orders_are_the_same_everywhere(database: TestDatabase) {
     let db = things(&database).await;
     let cases: &[(&str, &[&str])] = &[
@@ -121,6 +122,7 @@ async fn orders_are_the_same_everywhere(database: TestDatabase) {
     }
 }
 
+/// Promise: C6
 async fn a_limit_holds(database: TestDatabase) {
     let db = widgets(&database).await;
     db.save_many((0..120).map(|i| widget(&format!("w{i:03}")))).await.expect("saves");

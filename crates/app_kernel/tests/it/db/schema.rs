@@ -148,6 +148,7 @@ struct Part {
     project_id: String,
 }
 
+/// Promise: C2
 async fn foreign_keys_hold(database: TestDatabase) {
     // Declared in the order in which the second needs the first.
     let db = open(&database, &[Part::definition(), Project::definition()]).await;
@@ -201,6 +202,7 @@ mod new {
     }
 }
 
+/// Promise: C2
 async fn a_renamed_table_and_column_keep_their_data(database: TestDatabase) {
     let db = open(&database, &[Project::definition(), old::Job::definition()]).await;
     let project = db.save(Project { name: "one".into() }).await.expect("a save").id.clone();

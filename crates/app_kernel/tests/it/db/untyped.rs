@@ -16,7 +16,7 @@ on_every_database!(
     an_id_of_ones_own_makes_or_changes_the_row,
 );
 
-/// Promise: C4, C5, C6, C7, C8, C16
+/// Promise: C2, C4, C5, C6, C7, C8, C16
 async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
     let db = widgets(&database).await;
     let saved = db.save_entity("widgets", json!({ "name": "gear", "owner_id": "ann" })).await.expect("a save");
@@ -26,8 +26,11 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
     assert!(saved["size"].is_null());
     assert_eq!(saved["version"], 1);
 
+    let other = db.save_entity("widgets", json!({ "name": "cog", "owner_id": "bob" })).await.expect("a save");
+
     let read = db.get_entity("widgets", saved.id()).await.expect("a read").expect("it is there");
     assert_eq!(read, saved);
+    assert_eq!(db.get_entity("widgets", "nobody").await.expect("a read"), None);
     let json = read.to_json();
     let names: Vec<&String> = json.as_object().expect("an object").keys().collect();
     assert_eq!(
@@ -45,18 +48,22 @@ async fn a_row_is_saved_read_found_counted_and_deleted(database: TestDatabase) {
         .await
         .expect("a query");
     assert_eq!(found, std::slice::from_ref(&saved));
-    assert_eq!(db.count_entities("widgets").where_clause("[status] = ?", ["active"]).await.expect("a count"), 1);
+    assert_eq!(db.count_entities("widgets").where_clause("[owner_id] = ?", ["ann"]).await.expect("a count"), 1);
+    assert_eq!(db.count_entities("widgets").await.expect("a count"), 2);
 
     assert!(db.delete_entity("widgets", saved.id()).await.expect("a deletion"));
     assert_eq!(db.get_entity("widgets", saved.id()).await.expect("a read"), None);
     let deleted = db.get_entity("widgets", saved.id()).include_deleted().await.expect("a read").expect("it is there");
     assert!(!deleted["deleted_at"].is_null());
-    assert_eq!(db.find_entities("widgets").include_deleted().await.expect("a query").len(), 1);
+    assert_eq!(db.find_entities("widgets").await.expect("a query"), [other]);
+    assert_eq!(db.find_entities("widgets").include_deleted().await.expect("a query").len(), 2);
+    assert_eq!(db.count_entities("widgets").await.expect("a count"), 1);
     assert!(db.delete_entity("widgets", saved.id()).permanent().await.expect("a deletion"));
     assert_eq!(db.get_entity("widgets", saved.id()).include_deleted().await.expect("a read"), None);
     assert_eq!(db.entity_history("widgets", saved.id()).await.expect("a history").len(), 3);
 }
 
+/// Promise: C2, C4
 async fn a_save_changes_what_is_given_and_leaves_the_rest(database: TestDatabase) {
     let db = widgets(&database).await;
     let gear =
@@ -138,6 +145,7 @@ async fn typed_and_untyped_see_the_same_rows(database: TestDatabase) {
     assert_eq!(db.get::<Widget>(&typed.id).await.expect("a read").expect("it is there").size, Some(12));
 }
 
+/// Promise: C4, C9
 async fn an_id_of_ones_own_makes_or_changes_the_row(database: TestDatabase) {
     let db = widgets(&database).await;
     let row = json!({ "id": "my-gear", "name": "gear", "owner_id": "ann" });

@@ -151,6 +151,25 @@ async fn burst(clients: &[Client], requests: usize) -> usize {
     statuses.iter().filter(|status| **status == 200).count()
 }
 
+/// Promise: B3, J1
+#[tokio::test]
+async fn with_redis_a_hundred_in_a_minute_are_the_limit_where_nothing_is_said() {
+    let hello = |config| {
+        let config = ServiceConfig { rate_limit_enabled: None, ..config };
+        Service::new("limits", config).route("/hello", get(hello))
+    };
+    let unlimited = TestService::start(hello).await;
+    assert_eq!(burst(&[unlimited.anonymous()], 120).await, 120, "nobody is limited without Redis");
+    let Some(redis) = TestRedis::shared() else { return };
+    let service = TestService::start(|config| hello(config).redis(redis.patient())).await;
+    let client = [service.anonymous()];
+    assert_eq!(burst(&client, 120).await, 100);
+    service.advance(Duration::from_secs(59));
+    assert_eq!(burst(&client, 20).await, 0);
+    service.advance(Duration::from_secs(1));
+    assert_eq!(burst(&client, 20).await, 20);
+}
+
 /// Promise: R-33, B3
 #[tokio::test]
 async fn three_processes_admit_no_more_than_the_limit() {

@@ -83,6 +83,7 @@ async fn requests_are_counted_by_endpoint_status_user_and_workspace(database: Te
     assert_eq!(by(By::Status).await, statuses);
     let id = |member: &str| me[member].as_str().map(str::to_owned);
     assert_eq!(by(By::User).await, [(None, 7), (id("id"), 2)]);
+    assert_eq!(by(By::Workspace).await, [(None, 7), (id("workspace_id"), 2)]);
     let usage = get_usage(&admin).app("thinker").endpoint("GET /hello/{name}").await.expect("usage");
     assert_eq!((usage.get("requests"), usage.get("bytes")), (4, 4 * "hello".len() as i64));
     assert!(usage.get("latency_us") > 0);

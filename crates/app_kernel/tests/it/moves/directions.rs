@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use app_kernel::store::db::backup::BackedUp;
 use app_kernel::store::db::entity::Entity;
+use app_kernel::store::db::start::{BringUp, StartBackup};
 use app_kernel::store::db::{Backend, Db};
 use app_kernel::testing::TestDatabase;
 use serde_json::{Value, json};
@@ -94,6 +96,22 @@ async fn what_was_written_after_the_last_backup_comes_along_too() {
     assert_eq!(db.count::<Widget>("", ()).await.expect("a count"), 2);
     db.close().await;
     assert_eq!(desk.contents(&from).await, desk.contents(&to).await);
+}
+
+/// Promise: E3
+#[tokio::test]
+async fn a_command_backs_up_what_it_brought_along() {
+    let desk = Desk::new(&[Widget::definition()]);
+    let (from, to) = (TestDatabase::sqlite().await, TestDatabase::sqlite().await);
+    let (db, _) = desk.start(&from).await;
+    db.save(widget("gear")).await.expect("a save");
+    db.close().await;
+    let db = desk.open(to.url()).await;
+    let how = BringUp { backup: StartBackup::BeforeMigration, ..desk.how() };
+    let BackedUp::Made(made) = db.bring_up(&how).await.expect("a start").backup else { panic!("no backup was made") };
+    let there = db.backups().expect("a place").verify(&made.csv).await.expect("a good one");
+    assert!(there.tables.iter().any(|table| (table.name.as_str(), table.rows) == ("widgets", 1)), "{there:?}");
+    db.close().await;
 }
 
 /// Promise: E1

@@ -34,7 +34,7 @@ fn ann() -> Person {
     Person::new("42", "ann@example.com")
 }
 
-/// Promise: R-25
+/// Promise: G2, R-25
 async fn a_state_is_good_once_in_its_browser_for_its_provider_and_ten_minutes(database: TestDatabase) {
     let (service, provider) = start(database).await;
     let mut browser = Browser::new(&service);
@@ -246,7 +246,7 @@ async fn an_error_of_the_provider_ends_on_a_page(database: TestDatabase) {
     nobody_is_in(&service).await;
 }
 
-/// Promise: R-25
+/// Promise: G4, R-25
 async fn nobody_is_sent_to_a_place_that_is_not_on_the_list(database: TestDatabase) {
     let (service, _provider) = start(database).await;
     for target in [
