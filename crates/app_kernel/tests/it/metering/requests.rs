@@ -151,7 +151,7 @@ fn files(database: &TestDatabase) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Promise: R-06
+/// Promise: R-06, R2
 async fn what_a_process_left_is_counted_by_the_next(database: TestDatabase) {
     // Nobody moves what this one notes down: as if it were killed at once.
     let killed =
