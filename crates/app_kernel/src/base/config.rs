@@ -571,7 +571,7 @@ mod tests {
         config(variables).expect_err("a refusal").to_string()
     }
 
-    /// Promise: T1, T2, T3, F4
+    /// Promise: T1, T2, T3, F4, R1
     #[test]
     fn an_empty_environment_gives_the_documented_defaults() {
         let config = config(&[]).expect("defaults");
@@ -579,9 +579,47 @@ mod tests {
         assert_eq!((config.jwt_expiry_hours, config.auth_enabled), (24, true));
         assert_eq!(config.cors_origins, ["*"]);
         assert_eq!((config.rate_limit_requests, config.rate_limit_window), (100, 60));
-        assert!(!config.debug && config.cors_credentials && config.saas_enabled);
+        assert!(!config.debug && config.cors_credentials && config.saas_enabled && config.admin_worker_embedded);
         assert_eq!(config.database_type, "sqlite");
         assert_eq!(config.host.to_string(), "127.0.0.1");
+    }
+
+    /// Promise: T1, T2, T3, J1
+    #[test]
+    fn what_is_set_is_what_the_configuration_says() {
+        let config = config(&[
+            ("DATABASE_URL", "sqlite:///./a.db"),
+            ("JWT_SECRET", "hunter2"),
+            ("JWT_EXPIRY_HOURS", "1"),
+            ("AUTH_ENABLED", "false"),
+            ("ALLOW_SELF_SIGNUP", "false"),
+            ("REDIS_URL", "redis://h"),
+            ("ADMIN_WORKER_EMBEDDED", "false"),
+            ("ADMIN_DB_URL", "sqlite:///./b.db"),
+            ("CORS_ORIGINS", "https://a.com, https://b.com"),
+            ("CORS_CREDENTIALS", "false"),
+            ("GOOGLE_CLIENT_ID", "us"),
+            ("GOOGLE_CLIENT_SECRET", "hunter2"),
+            ("RATE_LIMIT_ENABLED", "true"),
+            ("RATE_LIMIT_REQUESTS", "7"),
+            ("RATE_LIMIT_WINDOW", "8"),
+            ("DEBUG", "true"),
+        ])
+        .expect("all of it is in order");
+        let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+        assert_eq!(exposed(&config.database_url).as_deref(), Some("sqlite:///./a.db"));
+        assert_eq!(exposed(&config.jwt_secret).as_deref(), Some("hunter2"));
+        assert_eq!(exposed(&config.redis_url).as_deref(), Some("redis://h"));
+        assert_eq!(exposed(&config.admin_db_url).as_deref(), Some("sqlite:///./b.db"));
+        assert_eq!(config.jwt_expiry_hours, 1);
+        assert!(!(config.auth_enabled || config.allow_self_signup || config.admin_worker_embedded));
+        assert_eq!(
+            (config.cors_origins, config.cors_credentials),
+            (vec!["https://a.com".into(), "https://b.com".into()], false)
+        );
+        assert_eq!(config.oauth_providers.into_keys().collect::<Vec<_>>(), ["google"]);
+        let limit = (config.rate_limit_enabled, config.rate_limit_requests, config.rate_limit_window);
+        assert_eq!((limit, config.debug), ((Some(true), 7, 8), true));
     }
 
     /// Promise: D4

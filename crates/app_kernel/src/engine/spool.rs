@@ -373,6 +373,7 @@ mod tests {
         assert_eq!((records.end, records.is_torn), (orphans[0].part.length, true));
     }
 
+    /// Promise: R-06
     #[test]
     fn a_file_is_an_orphan_only_once_its_owner_is_gone_and_only_for_one() {
         let folder = folder();

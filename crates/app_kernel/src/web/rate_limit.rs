@@ -303,6 +303,7 @@ mod tests {
         assert_eq!(item("GET /a\"b\\c/é\n", format_args!("")), "\"GET /a?b?c/??\"");
     }
 
+    /// Promise: J2
     #[test]
     fn a_caller_is_counted_by_key_then_user_then_address() {
         let client: IpAddr = "2001:db8:1:2:3::4".parse().expect("an address");

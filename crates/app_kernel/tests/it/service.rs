@@ -109,7 +109,7 @@ async fn without_a_database_what_needs_one_says_503_and_how_to_have_one() {
 
 // --- health --------------------------------------------------------------------------------------------------------------------------
 
-/// Promise: A1
+/// Promise: A1, R-30
 #[tokio::test]
 async fn a_draining_service_lives_but_wants_nothing_new() {
     let service = TestService::start(gadgets).await;

@@ -85,6 +85,7 @@ mod tests {
         }
     }
 
+    /// Promise: K2
     #[test]
     fn no_part_reaches_into_the_next() {
         assert_eq!(key_part(42), "42");

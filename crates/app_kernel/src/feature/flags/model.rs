@@ -363,7 +363,11 @@ mod tests {
             assert_eq!((said.is_on, said.reason), (is_on, reason));
         }
         let by_workspace = Subject { user_id: None, workspace_id: Some("ann".to_owned()) };
-        assert_eq!(rollout(50.0).evaluate(&by_workspace).is_on, rollout(50.0).evaluate(&user("ann")).is_on);
+        // It lies at 81 %, by the same share that a user of this id has.
+        for (percent, is_on) in [(80.0, false), (83.0, true)] {
+            assert_eq!(rollout(percent).evaluate(&by_workspace).is_on, is_on, "{percent} %");
+            assert_eq!(rollout(percent).evaluate(&user("ann")).is_on, is_on, "{percent} %");
+        }
     }
 
     /// Promise: N2

@@ -103,3 +103,35 @@ fn field_of(constraint: &str, message: &str) -> Option<crate::base::error::Field
     super::entity::is_valid_name(column)
         .then(|| crate::base::error::FieldError { pointer: format!("/{column}"), message: message.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client hears of a failure: status, code and when to come back.
+    fn told(error: DbError) -> (u16, String, Option<u32>) {
+        let error = Error::from(error);
+        assert!(!error.message().contains("hunter2"), "{error}");
+        (error.http_status(), error.error_code().to_owned(), error.retry_after())
+    }
+
+    /// Promise: R-09
+    #[test]
+    fn a_database_that_is_away_is_503_with_the_time_to_come_back() {
+        assert_eq!(told(DbError::Away("hunter2".into())), (503, "database_unavailable".to_owned(), Some(2)));
+        assert_eq!(told(DbError::TryAgain("hunter2".into())), (409, "try_again".to_owned(), Some(1)));
+    }
+
+    /// Promise: R-18
+    #[test]
+    fn a_full_disk_is_507() {
+        assert_eq!(told(DbError::Full("hunter2".into())), (507, "disk_full".to_owned(), None));
+    }
+
+    /// Promise: R-29
+    #[test]
+    fn what_a_column_can_not_hold_is_the_client_s_fault() {
+        assert_eq!(told(DbError::Unfit("hunter2".into())).0, 422);
+        assert_eq!(told(DbError::Check { constraint: "ck.a.b".to_owned() }).0, 422);
+    }
+}

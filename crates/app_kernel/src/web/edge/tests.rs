@@ -87,7 +87,7 @@ async fn document(response: Response) -> Value {
     serde_json::from_slice(&body(response).await).expect("JSON")
 }
 
-/// Promise: A2, A4
+/// Promise: A2, A4, R-28
 #[tokio::test]
 async fn every_kind_of_answer_carries_the_request_id() {
     let edge = edge_of(|config| config.max_body_bytes = 10);
@@ -327,6 +327,7 @@ fn chunked(line: &str, parts: &'static [&'static str], then_pauses: bool) -> Req
     request(line, &[]).map(|_| body)
 }
 
+/// Promise: R-28
 #[tokio::test]
 async fn a_body_of_unknown_length_is_counted() {
     let edge = edge_of(|config| config.max_body_bytes = 10);

@@ -297,6 +297,7 @@ impl Running {
     }
 }
 
+/// Promise: R-28
 #[tokio::test]
 async fn one_client_too_many_is_told_to_come_back() {
     let server = Running::start(routes(), Limits { max_connections: 2, ..limits() }).await;

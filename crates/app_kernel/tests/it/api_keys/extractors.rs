@@ -21,7 +21,9 @@ async fn scopes_open_what_they_cover(database: TestDatabase) {
     ] {
         let (_, key) = make_key(&ann.client, json!({ "name": "CI", "scopes": scopes })).await;
         let ci = program(&service, &key);
-        assert_eq!(who_is(&ci).await["may_write"], writes, "{scopes:?}");
+        let who = who_is(&ci).await;
+        assert_eq!((&who["kind"], &who["user_id"]), (&json!("api_key"), &json!(ann.id)));
+        assert_eq!(who["may_write"], writes, "{scopes:?}");
         let wrote = ci.post("/deployments", json!({ "name": format!("by {scopes:?}") })).await;
         let read = ci.get("/deployments").await;
         match writes {

@@ -27,6 +27,7 @@ async fn found(admin: &Db, noted: Option<&ChainEnd>) -> Tampering {
     verify(admin, "deployer", noted).await.expect("a look").expect_err("something is wrong")
 }
 
+/// Promise: P4
 async fn whatever_is_done_to_entries_shows(database: TestDatabase) {
     let service = TestService::start_on(database, deployments).await;
     let admin = chained(&service).await;

@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use app_kernel::base::clock::Clock;
+use app_kernel::base::secret::Secret;
 use app_kernel::feature::audit::{self, enable_audit, get_audit_logs, verify};
-use app_kernel::store::db::entity::Entity;
+use app_kernel::store::db::entity::{Entity, EntityDef};
 use app_kernel::store::db::{Db, DbOptions};
 use app_kernel::testing::{TestDatabase, on_every_database};
 use futures_util::future::join_all;
 
 use super::{Deployment, deployment};
 
-on_every_database!(a_database_opened_by_hand_can_be_audited, many_relays_at_once_carry_each_change_once);
+on_every_database!(
+    a_database_opened_by_hand_can_be_audited,
+    what_has_become_a_secret_on_its_way_is_not_in_the_audit,
+    many_relays_at_once_carry_each_change_once,
+);
 
 async fn open(database: &TestDatabase) -> Db {
     let entities = [vec![Deployment::definition()], audit::entities()].concat();
@@ -36,7 +41,42 @@ async fn a_database_opened_by_hand_can_be_audited(database: TestDatabase) {
     assert_eq!(get_audit_logs(&db).await.expect("entries").items.len(), 3, "what was there is carried before it ends");
 }
 
-/// Promise: R-05
+/// As it is declared first.
+#[derive(Debug, Clone, Entity)]
+#[entity(table = "badges")]
+struct OpenBadge {
+    code: String,
+}
+
+/// As it is declared once somebody has thought about it.
+#[derive(Debug, Clone, Entity)]
+#[entity(table = "badges")]
+struct Badge {
+    code: Secret,
+}
+
+/// Promise: R-32
+async fn what_has_become_a_secret_on_its_way_is_not_in_the_audit(database: TestDatabase) {
+    let opened = async |badge: &'static EntityDef| {
+        let entities = [vec![badge], audit::entities()].concat();
+        let options = DbOptions { clock: Clock::system(), ..DbOptions::default() };
+        let db = Db::open(database.url(), &entities, options).await.expect("the database opens");
+        db.migrate().await.expect("a schema");
+        db
+    };
+    let before = opened(OpenBadge::definition()).await;
+    before.save(OpenBadge { code: "hunter2".to_owned() }).await.expect("a save");
+    before.close().await;
+    let db = opened(Badge::definition()).await;
+    let auditing = enable_audit(&db, &db, "my_app");
+    auditing.carry_now().await.expect("carried");
+    auditing.stop().await;
+    let logs = get_audit_logs(&db).entity("badges").await.expect("entries").items;
+    let changes = logs[0].changes.as_ref().expect("changes");
+    assert_eq!((logs.len(), &changes["code"]["new"]), (1, &serde_json::json!("[redacted]")));
+}
+
+/// Promise
 async fn many_relays_at_once_carry_each_change_once(database: TestDatabase) {
     const PROCESSES: usize = 4;
     const EACH: usize = 150;

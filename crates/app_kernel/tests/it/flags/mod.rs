@@ -160,7 +160,12 @@ async fn a_change_that_is_undone_never_was(database: TestDatabase) {
     });
     undone.await.expect_err("it was undone");
     assert!(!has(&service, "ann").await);
-    let kept = db.transaction(async |tx| set_flag(kernel, "new_dashboard").enabled(true).on(&tx).await);
+    let kept = db.transaction(async |tx| {
+        set_flag(kernel, "new_dashboard").enabled(true).on(&tx).await?;
+        // Whoever asks in the midst of it has what was before, and remembers it.
+        assert!(!has(&service, "ann").await);
+        Ok(())
+    });
     kept.await.expect("it was kept");
     assert!(has(&service, "ann").await);
 }

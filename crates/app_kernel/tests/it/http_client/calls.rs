@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use app_kernel::engine::http_client::HttpRequest;
+use app_kernel::engine::http_client::{HttpErrorKind, HttpRequest};
 use app_kernel::http_client;
 use app_kernel::prelude::*;
 use app_kernel::testing::{Client, TestService};
@@ -141,5 +141,10 @@ async fn a_handler_asks_with_its_requests_id_and_its_client_hears_no_internals()
     let problem = client.get("/fail").await.expect(502);
     assert_eq!(problem.json()["code"], "upstream_failed");
     assert!(!problem.text().contains("127.0.0.1"), "{}", problem.text());
-    assert_eq!(service.kernel().http_pools().stats().len(), 2);
+    let pools = service.kernel().http_pools().clone();
+    assert_eq!(pools.stats().len(), 2);
+    let held = pools.client(&pools.stats()[0].origin).expect("a client");
+    service.stop().await;
+    let error = held.get("/").await.expect_err("its connections are closed with the service");
+    assert!(matches!(error.kind(), HttpErrorKind::Stopping), "{error}");
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use app_kernel::base::breaker::BreakerRule;
 use app_kernel::engine::http_client::{HttpClient, HttpErrorKind, HttpPools};
 use axum::http::Method;
+use futures_util::future::join_all;
 
 use super::raw_server::{Act, RawServer, say};
 
@@ -56,7 +57,24 @@ async fn a_post_to_a_server_that_closes_arrives_once_also_on_a_connection_that_w
     println!("R-31 held: 20 POSTs to a server that closes, 20 arrivals");
 }
 
-/// Promise: R-31
+/// Promise: L4
+#[tokio::test]
+async fn tries_keep_their_distance() {
+    // Waits are random, up to 200 ms and then up to 400; those of many calls together are never short.
+    const CALLS: u32 = 16;
+    let server = RawServer::start([say("500 Oops", "", "")]).await;
+    let client = client(&server);
+    let time = async || {
+        let began = Instant::now();
+        assert_eq!(client.get("/").send().await.expect("an answer").status(), 500);
+        began.elapsed()
+    };
+    let times = join_all((0..CALLS).map(|_| time())).await;
+    assert_eq!(server.arrived().len(), 3 * CALLS as usize);
+    assert!(times.iter().sum::<Duration>() > CALLS * Duration::from_millis(100), "{times:?}");
+}
+
+/// Promise: L4, R-31
 #[tokio::test]
 async fn a_deadline_holds_against_silence_dripping_and_half_an_answer() {
     let half = Act::Say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nth".to_owned());
@@ -72,6 +90,18 @@ async fn a_deadline_holds_against_silence_dripping_and_half_an_answer() {
         let error = patient.get("/").await.expect_err("no whole answer");
         assert_eq!(error.tries(), 3, "{act:?}");
     }
+}
+
+/// Promise: R-31
+#[tokio::test]
+async fn a_deadline_holds_for_all_tries_together() {
+    let server = RawServer::start([Act::Silence]).await;
+    let (began, secs) = (Instant::now(), Duration::from_secs);
+    let patient = client(&server).with_tries(5).with_try_timeout(Duration::from_millis(1900)).with_timeout(secs(2));
+    let error = patient.get("/").await.expect_err("no answer");
+    assert!(matches!(error.kind(), HttpErrorKind::TimedOut), "{error}");
+    // Five tries would take nine seconds and a half.
+    assert!(began.elapsed() < secs(9), "{:?} for {} tries", began.elapsed(), error.tries());
 }
 
 /// Promise: L4, R-31

@@ -70,6 +70,28 @@ async fn closed_pools_let_go_of_their_connections_and_ask_nobody() {
 }
 
 /// Promise: L6
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_after_five_minutes() {
+    let (server, pools) = (TlsServer::start(hello(), &["http/1.1"]).await, pools());
+    let client = pools.client(&server.url()).expect("a client");
+    client.get("/").await.expect("an answer");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(299)).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.stats().connections_open, 1);
+    // The pool looks now and then.
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(client.stats().connections_open, 0);
+}
+
+/// Promise: L6
 #[test]
 fn a_pool_outlives_the_runtime_that_its_connections_ran_in() {
     let pools = pools();

@@ -127,13 +127,19 @@ async fn smaller_priorities_run_first(database: TestDatabase) {
     assert_eq!(marks(&service.db()).await, ["a", "b", "c", "d"]);
 }
 
+/// Promise: I3, I6
 async fn a_job_changes_things_in_the_name_of_its_user(database: TestDatabase) {
     let service = start(database).await;
     let ann = service.sign_up("ann").await;
     let user_id = ann.get("/auth/me").await.expect(200).id();
     ann.post("/marks", "hers").await.expect(200);
+    let told = jobs(&service).enqueue(mark, word("bob's")).user("bob").await.expect("enqueued").job_id;
+    jobs(&service).enqueue(mark, word("nobody's")).await.expect("enqueued");
+    assert_eq!(job(&service, &told).await.user_id.as_deref(), Some("bob"));
     service.run_jobs().await;
-    let left = service.db().find::<super::Mark>("", ()).first().await.expect("an answer").expect("a mark");
-    let history = service.db().history::<super::Mark>(&left.id).await.expect("a history");
-    assert_eq!(history[0].user_id.as_deref(), Some(user_id.as_str()));
+    for (word, user) in [("hers", Some(user_id.as_str())), ("bob's", Some("bob")), ("nobody's", None)] {
+        let left = service.db().find::<super::Mark>("[word] = ?", [word]).first().await.expect("an answer");
+        let history = service.db().history::<super::Mark>(&left.expect("a mark").id).await.expect("a history");
+        assert_eq!(history[0].user_id.as_deref(), user, "{word}");
+    }
 }

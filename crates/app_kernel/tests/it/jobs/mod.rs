@@ -84,6 +84,14 @@ pub(crate) async fn wait_at_the_gate(gate: String, ctx: JobContext) -> Result<St
     Ok(format!("try {}", ctx.attempt))
 }
 
+/// Waits in each try at that try's own gate.
+#[task(max_attempts = 2, timeout = "5m")]
+pub(crate) async fn wait_at_each_gate(gate: String, ctx: JobContext) -> Result<String> {
+    leave("arrived", &ctx).await?;
+    drop(gate_of(&format!("{gate} {}", ctx.attempt)).await.acquire().await);
+    Ok(format!("try {}", ctx.attempt))
+}
+
 /// Each test has its own gate, by the name of its database.
 pub(crate) async fn gate_of(name: &str) -> &'static Semaphore {
     static GATES: Mutex<Vec<(String, &'static Semaphore)>> = Mutex::const_new(Vec::new());
@@ -118,6 +126,7 @@ pub(crate) fn app(config: ServiceConfig) -> Service {
         .task(mark)
         .task(mark_quietly)
         .task(wait_at_the_gate)
+        .task(wait_at_each_gate)
         .tasks(registry)
         .route("/marks", post(enqueue_mark))
 }

@@ -31,7 +31,7 @@ async fn run_for_a_day(service: &TestService) -> usize {
     tries
 }
 
-/// Promise: I4, R-04
+/// Promise: I1, I4, R-04
 async fn a_failure_is_tried_again_and_the_errors_are_kept(database: TestDatabase) {
     let service = start(database).await;
     let recovers = behaving(&service, &["fail", "succeed"]).await;
@@ -52,7 +52,7 @@ async fn a_failure_is_tried_again_and_the_errors_are_kept(database: TestDatabase
     assert_eq!(never.last_error.as_deref(), Some("no answer at try 3"));
 }
 
-/// Promise: R-04
+/// Promise: I1, R-04
 async fn panics_and_time_outs_are_failures(database: TestDatabase) {
     let service = start(database).await;
     let panics = behaving(&service, &["panic"]).await;

@@ -8,14 +8,15 @@ use app_kernel::testing::{TestDatabase, TestService, on_every_database};
 use serde_json::json;
 
 use super::{
-    app, gate_of, job, jobs, last_forever, mark, mark_quietly, marks, start, state, until, wait_at_the_gate,
-    with_worker, word,
+    app, gate_of, job, jobs, last_forever, mark, mark_quietly, marks, start, state, until, wait_at_each_gate,
+    wait_at_the_gate, with_worker, word,
 };
 
 on_every_database!(
     a_worker_beside_the_requests_runs_what_is_enqueued,
     workers_of_several_processes_share_the_jobs,
     a_silent_workers_job_is_run_by_another_and_what_it_says_later_changes_nothing,
+    what_a_silent_worker_says_does_not_end_the_try_of_another,
     a_job_whose_worker_is_silent_at_its_last_try_has_failed,
     a_stopping_worker_finishes_or_hands_back,
     a_running_job_can_be_cancelled,
@@ -52,7 +53,7 @@ async fn end_leases(db: &Db) {
     assert_eq!(db.execute(sql, [long_ago]).await.expect("an answer"), 1);
 }
 
-/// Promise: R-02
+/// Promise
 async fn a_silent_workers_job_is_run_by_another_and_what_it_says_later_changes_nothing(database: TestDatabase) {
     let gate = database.url().expose().to_owned();
     let service = start(database).await;
@@ -71,6 +72,38 @@ async fn a_silent_workers_job_is_run_by_another_and_what_it_says_later_changes_n
     let done = job(&service, &id).await;
     assert_eq!((done.state, done.attempt, done.result.clone()), (JobState::Succeeded, 2, Some(json!("try 2"))));
     assert_eq!(done.first_error.as_deref().map(|error| error.starts_with("its worker went silent")), Some(true));
+}
+
+/// Promise: R-02
+async fn what_a_silent_worker_says_does_not_end_the_try_of_another(database: TestDatabase) {
+    let gate = database.url().expose().to_owned();
+    let service = start(database).await;
+    let other = service.beside(app).await;
+    let id = jobs(&service).enqueue(wait_at_each_gate, gate.clone()).await.expect("enqueued").job_id;
+    let db = service.db();
+    let arrived = async |times: usize| {
+        until("a try has begun", || async {
+            marks(&db).await.iter().filter(|word| *word == "arrived").count() == times
+        })
+        .await;
+    };
+    let second = async {
+        arrived(1).await;
+        end_leases(&db).await;
+        assert_eq!(other.run_jobs().await, 1);
+    };
+    let first = async {
+        assert_eq!(service.run_jobs().await, 1);
+        let running = job(&service, &id).await;
+        assert_eq!((running.state, running.attempt, running.result.clone()), (JobState::Running, 2, None));
+        gate_of(&format!("{gate} 2")).await.add_permits(1);
+    };
+    let scene = async {
+        arrived(2).await;
+        gate_of(&format!("{gate} 1")).await.add_permits(1);
+    };
+    tokio::join!(first, second, scene);
+    assert_eq!(job(&service, &id).await.result, Some(json!("try 2")));
 }
 
 /// Promise: R-04

@@ -58,6 +58,19 @@ async fn who_has_had_all_waits_and_is_told_how_long() {
     client.get("/hello").await.expect(200);
 }
 
+/// Promise: J1
+#[tokio::test]
+async fn a_window_is_as_long_as_it_is_said() {
+    let short = |config| limited(ServiceConfig { rate_limit_window: 10, ..config }, 1);
+    let service = TestService::start(short).await;
+    let client = service.anonymous();
+    assert_eq!(client.get("/hello").await.expect(200).header("ratelimit-policy"), Some("\"default\";q=1;w=10"));
+    service.advance(Duration::from_secs(9));
+    client.get("/hello").await.expect(429);
+    service.advance(Duration::from_secs(1));
+    client.get("/hello").await.expect(200);
+}
+
 /// Promise: J2, R-33
 #[tokio::test]
 async fn people_are_counted_by_themselves_and_bad_tokens_by_their_address() {

@@ -30,6 +30,8 @@ async fn callers_together_never_get_more_than_the_limit(database: TestDatabase) 
     assert_eq!(used, 25 + granted * AMOUNT);
     let other = consume_quota(two.kernel()).workspace("another").metric("tokens").amount(LIMIT).limit(LIMIT);
     assert!(other.await.expect("an answer"), "somebody else's quota is another");
+    let beyond = consume_quota(two.kernel()).workspace("another").metric("tokens").amount(1).limit(LIMIT);
+    assert!(!beyond.await.expect("an answer"), "the whole of it was taken, and not one more");
 }
 
 /// Promise: Q4

@@ -16,6 +16,7 @@ on_every_database!(
     requests_are_counted_by_endpoint_status_user_and_workspace,
     a_service_counts_what_it_likes_and_asks_by_period,
     what_a_process_left_is_counted_by_the_next,
+    what_was_applied_by_a_process_that_died_before_it_could_say_so_is_not_counted_again,
     usage_is_never_purged,
 );
 
@@ -45,7 +46,7 @@ async fn usage_is_never_purged(database: TestDatabase) {
     assert_eq!((now.get("tokens"), now.get("requests")), (7, then.get("requests")));
 }
 
-/// Promise: Q1, B6
+/// Promise: Q1, Q3, B6
 async fn requests_are_counted_by_endpoint_status_user_and_workspace(database: TestDatabase) {
     let service = TestService::start_on(database, thinker).await;
     let (ann, nobody) = (service.sign_up("ann").await, service.anonymous());
@@ -112,7 +113,8 @@ async fn a_service_counts_what_it_likes_and_asks_by_period(database: TestDatabas
     track_usage(&kernel)
         .user("ann")
         .workspace("w")
-        .count("tokens", 1500)
+        .count("tokens", 1000)
+        .count("tokens", 500)
         .count("deployments", 1)
         .record()
         .expect("room");
@@ -120,8 +122,14 @@ async fn a_service_counts_what_it_likes_and_asks_by_period(database: TestDatabas
     service.advance(Duration::from_secs(40 * 24 * 3600));
     let later = service.now();
     track_usage(&kernel).user("ann").workspace("w").count("tokens", 7).record().expect("room");
-    usage_with(&service, "tokens", 2007).await;
+    track_usage(&kernel).workspace("another").key("k").count("tokens", 90_000).record().expect("room");
+    usage_with(&service, "tokens", 92_007).await;
     let admin = kernel.admin_db().expect("an admin database");
+    let of_key = get_usage(&admin).key("k").await.expect("usage");
+    assert_eq!((of_key.get("tokens"), of_key.get("deployments")), (90_000, 0));
+    let deployments = get_usage(&admin).metric("deployments").await.expect("usage");
+    assert_eq!((deployments.get("deployments"), deployments.get("tokens")), (1, 0));
+    assert_eq!(get_usage(&admin).app("another").await.expect("usage").get("tokens"), 0);
     let of = async |period: &str| {
         let usage = get_usage(&admin).app("thinker").workspace("w").period(period).await.expect("usage");
         (usage.get("tokens"), usage.get("deployments"))
@@ -144,7 +152,7 @@ fn files(database: &TestDatabase) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Promise: R-06
+/// Promise: R-06, R2
 async fn what_a_process_left_is_counted_by_the_next(database: TestDatabase) {
     // Nobody moves what this one notes down: as if it were killed at once.
     let killed =
@@ -167,4 +175,32 @@ async fn what_a_process_left_is_counted_by_the_next(database: TestDatabase) {
     assert_eq!(files(&database), Vec::<PathBuf>::new(), "what is applied is gone");
     let service = TestService::start_on(database, thinker).await;
     assert_eq!(usage_with(&service, "requests", 6).await.get("requests"), 6, "and is not counted again");
+}
+
+/// Promise: R-06
+async fn what_was_applied_by_a_process_that_died_before_it_could_say_so_is_not_counted_again(database: TestDatabase) {
+    let silent = |config| thinker(ServiceConfig { admin_worker_embedded: false, ..config });
+    let killed = TestService::start_on(database, silent).await;
+    for _ in 0..5 {
+        killed.anonymous().get("/hello/ann").await.expect(200);
+    }
+    let database = killed.stop().await;
+    let left: Vec<_> = files(&database).into_iter().map(|file| (std::fs::read(&file).expect("bytes"), file)).collect();
+    let service = TestService::start_on(database, thinker).await;
+    usage_with(&service, "requests", 5).await;
+    let database = service.stop().await;
+    // As if it had been killed between counting and removing: the files are there, and the database knows how far it is.
+    let service = TestService::start_on(database, silent).await;
+    for (bytes, file) in &left {
+        let id = file.file_name().and_then(|name| name.to_str()).expect("a name");
+        let sql = "INSERT INTO [kernel_usage_spools] ([id], [app], [applied], [created_at], [updated_at], [version]) VALUES (?, 'thinker', ?, ?, ?, 1)";
+        let (length, now) = (i64::try_from(bytes.len()).expect("a length"), service.now());
+        service.db().execute(sql, (id, length, now, now)).await.expect("a row");
+        std::fs::write(file, bytes).expect("it can be written");
+    }
+    let database = service.stop().await;
+    let service = TestService::start_on(database.clone(), thinker).await;
+    service.anonymous().get("/hello/bob").await.expect(200);
+    until("what was left is looked at", async || left.iter().all(|(_, file)| !file.exists())).await;
+    assert_eq!(usage_with(&service, "requests", 6).await.get("requests"), 6);
 }

@@ -59,6 +59,11 @@ async fn a_state_is_good_once_in_its_browser_for_its_provider_and_ten_minutes(da
         stranger.cookies.insert(name, value.clone());
     }
     stranger.come_back(&back).await.expect_problem(400, "invalid_state");
+    // With a value of its own under the right name.
+    for name in browser.cookies.keys() {
+        stranger.cookies.insert(name.clone(), "made-up".to_owned());
+    }
+    stranger.come_back(&back).await.expect_problem(400, "invalid_state");
     // For another provider, or one that there is not.
     browser.come_back(&back.replace("/google/", "/github/")).await.expect_problem(400, "invalid_state");
     browser.come_back(&back.replace("/google/", "/nobody/")).await.expect_problem(404, "not_found");

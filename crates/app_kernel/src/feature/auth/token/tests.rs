@@ -121,11 +121,12 @@ fn only_our_header_and_an_access_token_are_accepted() {
     ] {
         assert_eq!(keys.verify_access(&forged(header, &claims())), Err(TokenError::Invalid), "{header}");
     }
-    let changes: [(&str, serde_json::Value); 7] = [
+    let changes: [(&str, serde_json::Value); 8] = [
         ("type", "refresh".into()),
         ("type", serde_json::Value::Null),
         ("sub", 1.into()),
         ("sid", serde_json::Value::Null),
+        ("sub", "u".repeat(LONGEST_TOKEN).into()),
         ("exp", "9999999999".into()),
         ("exp", i64::MAX.into()),
         ("exp", 1e300.into()),

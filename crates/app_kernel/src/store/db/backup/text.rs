@@ -65,6 +65,7 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// Promise: R-14
     #[test]
     fn a_float_has_one_text_and_keeps_its_last_bit() {
         for (x, text) in
