@@ -29,7 +29,7 @@ use tokio_postgres::{Client, Statement};
 
 pub(super) use row::RowRef;
 
-use self::lanes::{Lane, Lanes};
+use self::lanes::{Lanes, Seat};
 use self::params::Param;
 use self::pool::{Connection, Pool, Pooled};
 use super::server::Purpose;
@@ -157,7 +157,7 @@ enum Held {
     /// Nobody else uses it.
     Own(Pooled),
     /// Other lookups are on their way on it too.
-    Shared(Arc<Lane>),
+    Shared(Seat),
 }
 
 impl Held {
