@@ -20,7 +20,7 @@ use crate::feature::workspaces::{Here, needs_an_admin};
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::web::extract::{Json, Path};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::{Created, NoContent};
 
 /// What the routes know.
@@ -69,23 +69,12 @@ pub(crate) fn routes(kernel: Kernel, offered: Offered) -> ApiRouter<Kernel> {
 const ROTATE: &str = "Answers a new key with the same name, scopes, limit and length of life; the old one lives on for `overlap_hours`. \
     A workspace's key rests on who rotates it from then on.";
 
-fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
-}
-
-/// The same, about a key that may not be there.
+/// What is said of a key that may not be there.
 fn found(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = says(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::NotFound);
-        operation
-    }
+    refusing(&[Refusal::NotFound], says(summary, description))
 }
 
 /// The same, where not every member may.
@@ -93,11 +82,7 @@ fn guarded(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = found(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-        operation
-    }
+    refusing(&[Refusal::Forbidden], found(summary, description))
 }
 
 /// What a key is to be.

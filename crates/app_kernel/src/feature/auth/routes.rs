@@ -31,6 +31,7 @@ use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::edge;
 use crate::web::extract::{Form, Json, Path};
+use crate::web::openapi::says;
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
@@ -76,13 +77,6 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
         .merge(mailed::routes())
         .merge(second_factor::routes())
         .with_state(auth)
-}
-
-pub(crate) fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
 }
 
 /// aide describes `Option<Json<T>>` as it does `Json<T>`.

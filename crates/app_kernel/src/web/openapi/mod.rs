@@ -15,6 +15,7 @@ use aide::openapi::{
     HeaderStyle, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr,
     SchemaObject, SecurityRequirement, StatusCode,
 };
+use aide::transform::TransformOperation;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use schemars::generate::{Contract, SchemaSettings};
@@ -124,6 +125,28 @@ pub(crate) fn may_refuse(operation: &mut Operation, refusal: Refusal) {
     let reference = format!("#/components/responses/{name}");
     let answers = &mut operation.responses.get_or_insert_default().responses;
     answers.insert(StatusCode::Code(status), ReferenceOr::Reference { reference, summary: None, description: None });
+}
+
+/// What an operation is, in words.
+pub(crate) fn says(
+    summary: &'static str,
+    description: &'static str,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| operation.summary(summary).description(description)
+}
+
+/// The same for an operation that, beside what its extractors refuse, turns some callers away itself.
+pub(crate) fn refusing(
+    refusals: &'static [Refusal],
+    said: impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_>,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| {
+        let mut operation = said(operation);
+        for refusal in refusals {
+            may_refuse(operation.inner_mut(), *refusal);
+        }
+        operation
+    }
 }
 
 /// A header that may be given.
