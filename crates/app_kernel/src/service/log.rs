@@ -73,7 +73,7 @@ fn log_panics(queue: Arc<Queue>) {
     std::panic::set_hook(Box::new(move |info| {
         if !crate::web::is_catching_panics() {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            let message = crate::web::panic_text(info.payload());
+            let message = crate::base::panic::text_of(info.payload()).unwrap_or("a value that is no text");
             let thread = std::thread::current();
             tracing::error!(place, thread = thread.name(), "a thread panicked: {message}");
             queue.flush();

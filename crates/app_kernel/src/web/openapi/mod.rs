@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use super::extract::request_body;
 use crate::base::error::{Error, Result};
+use crate::base::panic::text_of;
 use crate::kernel::Kernel;
 
 pub(crate) use before::Before;
@@ -78,9 +79,8 @@ pub(crate) fn assemble(
 /// Where `build` panicked, with its words.
 pub(crate) fn without_conflicts<R>(build: impl FnOnce() -> R) -> Result<R> {
     catch_unwind(AssertUnwindSafe(build)).map_err(|panic| {
-        let words =
-            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Error::internal(format!("the routes can't be put together: {}", words.unwrap_or("no reason was given").trim()))
+        let words = text_of(&*panic).unwrap_or("no reason was given");
+        Error::internal(format!("the routes can't be put together: {}", words.trim()))
     })
 }
 
