@@ -16,7 +16,7 @@ use super::model::{Offered, RateLimit};
 use super::store::ApiKeyInfo;
 use crate::base::error::Result;
 use crate::feature::auth::{CurrentUser, SignedIn};
-use crate::feature::workspaces::{Here, needs_an_admin};
+use crate::feature::workspaces::Here;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::web::extract::{Json, Path};
@@ -172,7 +172,8 @@ async fn rotate_own(
 
 /// The workspace of the path, for its owners and admins.
 fn ours(here: &Here) -> Result<KeyOwner> {
-    if here.role.is_admin() { Ok(KeyOwner::Workspace(here.workspace_id.clone())) } else { Err(needs_an_admin()) }
+    here.role.check_is_admin()?;
+    Ok(KeyOwner::Workspace(here.workspace_id.clone()))
 }
 
 async fn make_ours(here: Here, State(offered): State<Offered>, Json(body): Json<NewKey>) -> Result<Created<NewApiKey>> {

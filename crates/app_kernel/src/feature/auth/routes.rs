@@ -24,13 +24,12 @@ use super::mailed;
 use super::model::Role;
 use super::second_factor;
 use super::store::{Session, User};
-use crate::base::caller::Caller;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::edge;
-use crate::web::extract::{Form, Json, Path};
+use crate::web::extract::{Form, Json, Path, caller_of};
 use crate::web::openapi::says;
 use crate::web::reply::{Created, NoContent};
 
@@ -387,7 +386,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let address = edge::client_address(&parts.extensions).map(|address| address.0);
         Ok(Visit {
-            caller: parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous),
+            caller: caller_of(&parts.extensions),
             origin: address.map(limits::origin),
             address: address.map(|address| address.to_canonical().to_string()),
             user_agent: user_agent(&parts.headers),

@@ -20,7 +20,7 @@ use super::flows::{
 use super::model::DeliveryState;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::Result;
-use crate::feature::workspaces::{Here, needs_an_admin};
+use crate::feature::workspaces::Here;
 use crate::kernel::Kernel;
 use crate::store::db::Page;
 use crate::web::extract::{Json, Path, Query};
@@ -172,7 +172,8 @@ struct Filters {
 
 /// The workspace of the path, for its owners and admins.
 fn ours(here: &Here) -> Result<&str> {
-    if here.role.is_admin() { Ok(&here.workspace_id) } else { Err(needs_an_admin()) }
+    here.role.check_is_admin()?;
+    Ok(&here.workspace_id)
 }
 
 async fn make(here: Here, Json(body): Json<NewBody>) -> Result<Created<NewWebhook>> {

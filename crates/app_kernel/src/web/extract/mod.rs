@@ -20,6 +20,7 @@ mod tests;
 mod valid;
 
 pub use super::edge::{ClientAddress, RequestId};
+pub(crate) use context::caller_of;
 pub(crate) use json::request_body;
 pub use json::{Json, MAX_JSON_DEPTH};
 pub use params::{Form, Query};
