@@ -15,6 +15,7 @@ mod context;
 mod json;
 mod params;
 mod path;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod valid;
@@ -35,7 +36,8 @@ use axum::http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use self::check::{Schema, push_key};
+use self::check::push_key;
+use self::schema::Schema;
 use super::reply::MAX_FIELD_ERRORS;
 use crate::base::error::{Error, FieldError, Result};
 
