@@ -1,9 +1,15 @@
 //! Configuration. Every environment variable stands in one table, in `variables.rs`, with its default and its meaning;
-//! a value that can't be used ends the start with one line that names the variable and the cure.
+//! a value that can't be used ends the start with one line that names the variable and the cure. `read.rs` reads them, `check.rs` refuses what does
+//! not fit together.
 
+mod check;
 mod environment;
 mod oauth;
+mod read;
+mod s3;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 mod traces;
 mod variables;
 
@@ -16,10 +22,10 @@ use super::cron::Cron;
 use super::error::{Error, Result};
 use super::secret::Secret;
 
-use self::environment::Environment;
 pub use self::oauth::{OAuthKind, OAuthProvider};
 pub(crate) use self::oauth::{secure_url, variable_of as oauth_variable};
-pub use self::surroundings::{ENV_FILE, Surroundings};
+pub use self::s3::S3Config;
+pub use self::surroundings::{ENV_FILE, Surroundings, wants_no_colour};
 pub use self::traces::{Sampler, TracesConfig};
 pub use self::variables::{VARIABLES, Variable};
 
@@ -35,23 +41,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Pretty,
-}
-
-/// A bucket of S3, or of a store that speaks its language.
-#[derive(Debug, Clone)]
-pub struct S3Config {
-    /// Its name.
-    pub bucket: String,
-    /// The store's address, such as `https://s3.eu-central-1.amazonaws.com`.
-    pub endpoint: String,
-    /// Where it lies.
-    pub region: String,
-    /// What names in it start with, or nothing.
-    pub prefix: String,
-    /// Who asks.
-    pub access_key_id: Secret,
-    /// What signs requests.
-    pub secret_access_key: Secret,
 }
 
 /// Everything that can be chosen about a service. Start from [`ServiceConfig::from_env`], or from `default()` in code.
@@ -279,122 +268,6 @@ impl Default for ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Reads the environment and, unless it says `APP_ENV=production`, what `.env` in the working directory adds.
-    ///
-    /// # Errors
-    /// Where a variable holds what it can't, or `.env` has a bad line; the message names it and the cure.
-    pub fn from_env() -> Result<Self> {
-        Self::from_surroundings(&Surroundings::find()?)
-    }
-
-    /// Reads what a process finds.
-    ///
-    /// # Errors
-    /// Where a variable holds what it can't; the message names it and the cure.
-    pub fn from_surroundings(surroundings: &Surroundings) -> Result<Self> {
-        let config = Self::from_variables(surroundings.variables().clone())?;
-        Ok(ServiceConfig { from_env_file: surroundings.from_file().to_vec(), ..config })
-    }
-
-    /// Reads these variables. An empty value counts as not set.
-    ///
-    /// # Errors
-    /// Where a variable holds what it can't; the message names it and the cure.
-    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
-        let env = Environment(variables.into_iter().collect());
-        let default = ServiceConfig::default();
-        let production = match env.text("APP_ENV").as_deref() {
-            Some("production") => true,
-            None | Some("development" | "test" | "staging") => false,
-            Some(other) => {
-                return Err(Error::invalid(format!(
-                    "APP_ENV is `{other}`; it must be production, staging, development or test"
-                )));
-            }
-        };
-        let debug = env.flag("DEBUG", false)?;
-        let default_host = if production { IpAddr::from([0, 0, 0, 0]) } else { default.host };
-        let config = ServiceConfig {
-            production,
-            debug,
-            from_env_file: Vec::new(),
-            dev_autostart: env.flag("DEV_AUTOSTART", true)?,
-            host: env.parsed("HOST", default_host, "an IP address such as 127.0.0.1")?,
-            port: env.parsed("PORT", default.port, "a port from 0 to 65535")?,
-            api_prefix: env.text_even_if_empty("API_PREFIX").unwrap_or(default.api_prefix),
-            root_alias: env.flag("ROOT_ALIAS", true)?,
-            database_url: env.secret("DATABASE_URL"),
-            database_url_previous: env.secret("DATABASE_URL_PREVIOUS"),
-            admin_db_url: env.secret("ADMIN_DB_URL"),
-            admin_worker_embedded: env.flag("ADMIN_WORKER_EMBEDDED", true)?,
-            audit_enabled: env.flag("AUDIT_ENABLED", true)?,
-            metering_enabled: env.flag("METERING_ENABLED", true)?,
-            audit_keep_days: env.optional("AUDIT_KEEP_DAYS", "a number of days from 1")?,
-            database_name: None,
-            database_type: default.database_type,
-            database_pool_size: env.optional("DATABASE_POOL_SIZE", "a number from 1")?,
-            sqlite_full_sync: env.one_of("SQLITE_SYNCHRONOUS", &[("full", true), ("normal", false)])?.unwrap_or(true),
-            schema_strict: env.flag("SCHEMA_STRICT", false)?,
-            migration_enabled: env.flag("MIGRATION_ENABLED", true)?,
-            allow_column_deletion: env.flag("ALLOW_COLUMN_DELETION", false)?,
-            allow_table_deletion: env.flag("ALLOW_TABLE_DELETION", false)?,
-            service_renamed_from: env.text("SERVICE_RENAMED_FROM"),
-            migrations_dir: env.text("MIGRATIONS_DIR"),
-            data_dir: env.text("DATA_DIR").unwrap_or(default.data_dir),
-            backup_enabled: env.flag("BACKUP_ENABLED", true)?,
-            backup_dir: env.text("BACKUP_DIR"),
-            backup_keep: env.parsed("BACKUP_KEEP", default.backup_keep, "a number from 1")?,
-            backup_schedule: env.text("BACKUP_SCHEDULE"),
-            backup_s3: env.s3()?,
-            jwt_secret: env
-                .secret("JWT_SECRET")
-                .or_else(|| (debug && !production).then(|| Secret::new(DEVELOPMENT_SECRET))),
-            jwt_secret_previous: env.list("JWT_SECRET_PREVIOUS").into_iter().map(Secret::new).collect(),
-            jwt_expiry_hours: env.parsed("JWT_EXPIRY_HOURS", 24, "a number of hours")?,
-            auth_enabled: env.flag("AUTH_ENABLED", true)?,
-            allow_self_signup: env.flag("ALLOW_SELF_SIGNUP", true)?,
-            saas_enabled: true,
-            oauth_providers: env.oauth_providers()?,
-            oauth_redirect_origins: env.list("OAUTH_REDIRECT_ORIGINS"),
-            public_url: env.text("PUBLIC_URL"),
-            smtp_url: env.secret("SMTP_URL"),
-            mail_from: env.text("MAIL_FROM"),
-            worker_embedded: env.flag("WORKER_EMBEDDED", true)?,
-            worker_concurrency: env.parsed("WORKER_CONCURRENCY", default.worker_concurrency, "a number from 1")?,
-            worker_lease: env.secs("WORKER_LEASE_SECS", default.worker_lease)?,
-            worker_poll: env.secs("WORKER_POLL_SECS", default.worker_poll)?,
-            job_retention: Duration::from_secs(
-                env.parsed("JOB_RETENTION_HOURS", 72_u64, "a number of hours")?.saturating_mul(3600),
-            ),
-            webhook_allow_private: env.flag("WEBHOOK_ALLOW_PRIVATE", false)?,
-            redis_url: env.secret("REDIS_URL"),
-            cors_origins: match env.list("CORS_ORIGINS") {
-                list if list.is_empty() => default.cors_origins,
-                list => list,
-            },
-            cors_credentials: env.flag("CORS_CREDENTIALS", true)?,
-            trusted_proxies: env.list("TRUSTED_PROXIES"),
-            rate_limit_enabled: env.optional_flag("RATE_LIMIT_ENABLED")?,
-            rate_limit_requests: env.parsed("RATE_LIMIT_REQUESTS", 100, "a number of requests from 1")?,
-            rate_limit_window: env.parsed("RATE_LIMIT_WINDOW", 60, "a number of seconds from 1 to 86400")?,
-            event_streams_per_user: env.parsed("EVENT_STREAMS_PER_USER", 8, "a number of streams from 1 to 1000")?,
-            cache_max_bytes: env.parsed("CACHE_MAX_BYTES", default.cache_max_bytes, "a number of bytes from 1")?,
-            idempotency_enabled: env.flag("IDEMPOTENCY_ENABLED", true)?,
-            max_connections: env.parsed("MAX_CONNECTIONS", default.max_connections, "a number from 1")?,
-            max_body_bytes: env.parsed("MAX_BODY_BYTES", default.max_body_bytes, "a number of bytes")?,
-            header_timeout: env.secs("HEADER_TIMEOUT_SECS", default.header_timeout)?,
-            body_timeout: env.secs("BODY_TIMEOUT_SECS", default.body_timeout)?,
-            shutdown_timeout: env.secs("SHUTDOWN_TIMEOUT_SECS", default.shutdown_timeout)?,
-            log_level: env.text("LOG_LEVEL").unwrap_or(default.log_level),
-            log_format: env.one_of("LOG_FORMAT", &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)])?,
-            metrics_token: env.secret("METRICS_TOKEN"),
-            metrics_port: env.optional("METRICS_PORT", "a port from 0 to 65535")?,
-            traces: env.traces()?,
-        };
-        config.check()?;
-        Ok(config)
-    }
-
     /// What is not set gets what a first try needs: `sqlite:///./data/app.db` and a development secret.
     /// Does nothing with `APP_ENV=production`.
     #[must_use]
@@ -472,253 +345,5 @@ impl ServiceConfig {
             secret.expose().len() < SHORTEST_PRODUCTION_SECRET || secret.expose() == DEVELOPMENT_SECRET
         };
         self.jwt_secret.iter().chain(&self.jwt_secret_previous).any(is_weak)
-    }
-
-    /// Refuses impossible combinations.
-    ///
-    /// # Errors
-    /// One sentence with the variable and the cure.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |sentence: String| Err(Error::invalid(sentence));
-        if self.production && self.has_weak_secret() {
-            return refuse(format!(
-                "JWT_SECRET (or JWT_SECRET_PREVIOUS) is too weak for production: it needs at least {SHORTEST_PRODUCTION_SECRET} bytes \
-                 that nobody can guess. Make one with `openssl rand -base64 48`"
-            ));
-        }
-        let prefix = &self.api_prefix;
-        let is_path = prefix.starts_with('/')
-            && !prefix.ends_with('/')
-            && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
-        if !prefix.is_empty() && !is_path {
-            return refuse(format!("API_PREFIX is `{prefix}`; it must be empty or a path such as /api/v1"));
-        }
-        if prefix.is_empty() && !self.root_alias {
-            return refuse(
-                "ROOT_ALIAS is false and API_PREFIX is empty, so no route would answer; set one of them".to_owned(),
-            );
-        }
-        self.backup_cron()?;
-        oauth::check(self)?;
-        if let Some(url) = &self.public_url {
-            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-            let is_place = |rest: &str| !rest.is_empty() && !rest.contains(['?', '#', '@', ' ', '\r', '\n']);
-            if !rest.is_some_and(is_place) {
-                return refuse(format!(
-                    "PUBLIC_URL is `{url}`; it must be an address without user, query and fragment, such as https://myapp.com"
-                ));
-            }
-        }
-        for (name, value) in [
-            ("DATABASE_POOL_SIZE", self.database_pool_size.unwrap_or(1)),
-            ("AUDIT_KEEP_DAYS", self.audit_keep_days.unwrap_or(1) as usize),
-            ("BACKUP_KEEP", self.backup_keep),
-            ("MAX_CONNECTIONS", self.max_connections),
-            ("MAX_BODY_BYTES", self.max_body_bytes),
-            ("WORKER_CONCURRENCY", self.worker_concurrency),
-            ("WORKER_LEASE_SECS", self.worker_lease.as_millis() as usize),
-            ("CACHE_MAX_BYTES", usize::try_from(self.cache_max_bytes).unwrap_or(usize::MAX)),
-            ("WORKER_POLL_SECS", self.worker_poll.as_millis() as usize),
-            ("JWT_EXPIRY_HOURS", self.jwt_expiry_hours as usize),
-            ("RATE_LIMIT_REQUESTS", self.rate_limit_requests as usize),
-            ("RATE_LIMIT_WINDOW", self.rate_limit_window as usize),
-            ("EVENT_STREAMS_PER_USER", self.event_streams_per_user as usize),
-        ] {
-            if value == 0 {
-                return refuse(format!("{name} is 0; it must be at least 1"));
-            }
-        }
-        if self.rate_limit_window > 86_400 {
-            return refuse(format!(
-                "RATE_LIMIT_WINDOW is {}; a window is a day at most: 86400",
-                self.rate_limit_window
-            ));
-        }
-        if self.event_streams_per_user > 1000 {
-            let streams = self.event_streams_per_user;
-            return refuse(format!("EVENT_STREAMS_PER_USER is {streams}; a user may have 1000 at most"));
-        }
-        if self.jwt_expiry_hours > 24 * 366 {
-            return refuse(format!("JWT_EXPIRY_HOURS is {}; a token may live a year at most", self.jwt_expiry_hours));
-        }
-        for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
-            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            if !rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' '])) {
-                return refuse(format!(
-                    "CORS_ORIGINS has `{origin}`; an origin is a scheme and a host, such as https://myapp.com"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the person at the terminal asked for no colours (no-color.org).
-#[must_use]
-pub fn wants_no_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(variables: &[(&str, &str)]) -> Result<ServiceConfig> {
-        ServiceConfig::from_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
-    }
-
-    fn refusal(variables: &[(&str, &str)]) -> String {
-        config(variables).expect_err("a refusal").to_string()
-    }
-
-    /// Promise: T1, T2, T3, F4, R1
-    #[test]
-    fn an_empty_environment_gives_the_documented_defaults() {
-        let config = config(&[]).expect("defaults");
-        assert!(config.database_url.is_none() && config.jwt_secret.is_none() && config.redis_url.is_none());
-        assert_eq!((config.jwt_expiry_hours, config.auth_enabled), (24, true));
-        assert_eq!(config.cors_origins, ["*"]);
-        assert_eq!((config.rate_limit_requests, config.rate_limit_window), (100, 60));
-        assert!(!config.debug && config.cors_credentials && config.saas_enabled && config.admin_worker_embedded);
-        assert_eq!(config.database_type, "sqlite");
-        assert_eq!(config.host.to_string(), "127.0.0.1");
-    }
-
-    /// Promise: T1, T2, T3, J1
-    #[test]
-    fn what_is_set_is_what_the_configuration_says() {
-        let config = config(&[
-            ("DATABASE_URL", "sqlite:///./a.db"),
-            ("JWT_SECRET", "hunter2"),
-            ("JWT_EXPIRY_HOURS", "1"),
-            ("AUTH_ENABLED", "false"),
-            ("ALLOW_SELF_SIGNUP", "false"),
-            ("REDIS_URL", "redis://h"),
-            ("ADMIN_WORKER_EMBEDDED", "false"),
-            ("ADMIN_DB_URL", "sqlite:///./b.db"),
-            ("CORS_ORIGINS", "https://a.com, https://b.com"),
-            ("CORS_CREDENTIALS", "false"),
-            ("GOOGLE_CLIENT_ID", "us"),
-            ("GOOGLE_CLIENT_SECRET", "hunter2"),
-            ("RATE_LIMIT_ENABLED", "true"),
-            ("RATE_LIMIT_REQUESTS", "7"),
-            ("RATE_LIMIT_WINDOW", "8"),
-            ("DEBUG", "true"),
-        ])
-        .expect("all of it is in order");
-        let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-        assert_eq!(exposed(&config.database_url).as_deref(), Some("sqlite:///./a.db"));
-        assert_eq!(exposed(&config.jwt_secret).as_deref(), Some("hunter2"));
-        assert_eq!(exposed(&config.redis_url).as_deref(), Some("redis://h"));
-        assert_eq!(exposed(&config.admin_db_url).as_deref(), Some("sqlite:///./b.db"));
-        assert_eq!(config.jwt_expiry_hours, 1);
-        assert!(!(config.auth_enabled || config.allow_self_signup || config.admin_worker_embedded));
-        assert_eq!(
-            (config.cors_origins, config.cors_credentials),
-            (vec!["https://a.com".into(), "https://b.com".into()], false)
-        );
-        assert_eq!(config.oauth_providers.into_keys().collect::<Vec<_>>(), ["google"]);
-        let limit = (config.rate_limit_enabled, config.rate_limit_requests, config.rate_limit_window);
-        assert_eq!((limit, config.debug), ((Some(true), 7, 8), true));
-    }
-
-    /// Promise: D4
-    #[test]
-    fn backups_lie_in_the_data_folder_unless_told_otherwise() {
-        let defaults = config(&[]).expect("defaults");
-        assert!(defaults.backup_enabled && ServiceConfig::default().backup_enabled);
-        assert!(!config(&[("BACKUP_ENABLED", "false")]).expect("off").backup_enabled);
-        assert_eq!((defaults.effective_backup_dir(), defaults.backup_keep), (".data/backups".into(), 14));
-        let there = config(&[("DATA_DIR", "/var/app")]).expect("a folder");
-        assert_eq!(there.effective_backup_dir(), PathBuf::from("/var/app/backups"));
-        let elsewhere = config(&[("DATA_DIR", "/var/app"), ("BACKUP_DIR", "/mnt/b")]).expect("a folder");
-        assert_eq!(elsewhere.effective_backup_dir(), PathBuf::from("/mnt/b"));
-        assert_eq!(refusal(&[("BACKUP_KEEP", "0")]), "BACKUP_KEEP is 0; it must be at least 1");
-    }
-
-    /// Promise: D4
-    #[test]
-    fn migrations_lie_in_the_data_folder_unless_told_otherwise() {
-        assert!(config(&[]).expect("defaults").migration_enabled && ServiceConfig::default().migration_enabled);
-        assert!(!config(&[("MIGRATION_ENABLED", "false")]).expect("off").migration_enabled);
-        let folder = |variables: &[_]| config(variables).expect("a folder").effective_migrations_dir();
-        assert_eq!(folder(&[]), PathBuf::from(".data/migrations_audit"));
-        assert_eq!(folder(&[("DATA_DIR", "/var/app")]), PathBuf::from("/var/app/migrations_audit"));
-        assert_eq!(folder(&[("MIGRATIONS_DIR", "migrations")]), PathBuf::from("migrations"));
-    }
-
-    /// Promise: F4
-    #[test]
-    fn what_is_said_of_tokens_is_kept() {
-        let config = config(&[("JWT_EXPIRY_HOURS", "2"), ("AUTH_ENABLED", "false")]).expect("a configuration");
-        assert_eq!((config.jwt_expiry_hours, config.auth_enabled), (2, false));
-    }
-
-    /// Promise: F4
-    #[test]
-    fn sign_up_is_open_from_the_environment_and_closed_in_code() {
-        assert!(config(&[]).expect("defaults").allow_self_signup);
-        assert!(!config(&[("ALLOW_SELF_SIGNUP", "false")]).expect("closed").allow_self_signup);
-        assert!(!ServiceConfig::default().allow_self_signup);
-    }
-
-    #[test]
-    fn a_refusal_names_the_variable_and_the_cure() {
-        assert_eq!(refusal(&[("PORT", "eighty")]), "PORT is `eighty`; it must be a port from 0 to 65535");
-        assert_eq!(refusal(&[("DEBUG", "maybe")]), "DEBUG is `maybe`; it must be true or false");
-        assert_eq!(
-            refusal(&[("APP_ENV", "prod")]),
-            "APP_ENV is `prod`; it must be production, staging, development or test"
-        );
-        assert_eq!(refusal(&[("DATABASE_POOL_SIZE", "0")]), "DATABASE_POOL_SIZE is 0; it must be at least 1");
-        assert_eq!(
-            refusal(&[("API_PREFIX", "api")]),
-            "API_PREFIX is `api`; it must be empty or a path such as /api/v1"
-        );
-        assert_eq!(
-            refusal(&[("RATE_LIMIT_REQUESTS", "-5")]),
-            "RATE_LIMIT_REQUESTS is `-5`; it must be a number of requests from 1"
-        );
-        assert_eq!(refusal(&[("RATE_LIMIT_WINDOW", "0")]), "RATE_LIMIT_WINDOW is 0; it must be at least 1");
-        assert_eq!(
-            refusal(&[("RATE_LIMIT_WINDOW", "90000")]),
-            "RATE_LIMIT_WINDOW is 90000; a window is a day at most: 86400"
-        );
-        let refusals = ["0", "1001"].map(|streams| refusal(&[("EVENT_STREAMS_PER_USER", streams)]));
-        assert_eq!(
-            refusals,
-            [
-                "EVENT_STREAMS_PER_USER is 0; it must be at least 1",
-                "EVENT_STREAMS_PER_USER is 1001; a user may have 1000 at most"
-            ]
-        );
-        assert_eq!(
-            refusal(&[("BODY_TIMEOUT_SECS", "0")]),
-            "BODY_TIMEOUT_SECS is 0; it must be from 1 to 86400 seconds"
-        );
-        assert!(
-            refusal(&[("CORS_ORIGINS", "https://a.com,https://*.b.com")])
-                .starts_with("CORS_ORIGINS has `https://*.b.com`")
-        );
-    }
-
-    #[test]
-    fn production_refuses_a_weak_secret() {
-        let production = ("APP_ENV", "production");
-        assert!(refusal(&[production, ("JWT_SECRET", "short")]).starts_with("JWT_SECRET"));
-        let long = "0123456789abcdef0123456789abcdef";
-        assert!(config(&[production, ("JWT_SECRET", long)]).is_ok());
-        assert!(refusal(&[production, ("JWT_SECRET", long), ("JWT_SECRET_PREVIOUS", "old")]).starts_with("JWT_SECRET"));
-        assert!(config(&[production, ("DEBUG", "true")]).expect("no secret").jwt_secret.is_none());
-        assert!(config(&[production]).expect("no secret").dev_defaults().jwt_secret.is_none());
-    }
-
-    /// Promise: T1
-    #[test]
-    fn the_url_wins_over_name_and_type() {
-        let mut config = ServiceConfig { database_name: Some("./a.db".into()), ..ServiceConfig::default() };
-        assert_eq!(config.effective_database_url().expect("a URL").expose(), "sqlite:///./a.db");
-        config.database_url = Some(Secret::new("mysql://h/b"));
-        assert_eq!(config.effective_database_url().expect("a URL").expose(), "mysql://h/b");
     }
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod id;
 pub mod kept;
 pub mod metrics;
+pub(crate) mod panic;
 pub mod reach;
 pub mod secret;
 pub mod trace;

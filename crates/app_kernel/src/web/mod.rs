@@ -14,4 +14,4 @@ pub mod reply;
 pub(crate) mod server;
 pub(crate) mod traffic;
 
-pub(crate) use middleware::catch_panic::{is_catching as is_catching_panics, panic_text};
+pub(crate) use middleware::catch_panic::is_catching as is_catching_panics;

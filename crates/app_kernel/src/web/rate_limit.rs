@@ -18,6 +18,7 @@ use axum::routing::Route;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
+use super::extract::caller_of;
 use super::middleware::client_address::subscriber;
 use super::middleware::exchange::ExchangeSlot;
 use crate::base::caller::Caller;
@@ -278,7 +279,7 @@ impl Service<Request> for RateLimited {
                 return route.call(request).await;
             };
             let name = limit.name.as_deref().map_or_else(|| limits.name_of(&request), str::to_owned);
-            let caller = request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
+            let caller = caller_of(request.extensions());
             let admission = limits.admit_to_route(name, limit.window, &caller, client).await;
             let mut response = match admission.refusal() {
                 Some(refusal) => refusal.into_response(),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::S3Config;
 use super::variables::VARIABLES;
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
@@ -24,23 +23,6 @@ impl Environment {
 
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         self.text(name).map(Secret::new)
-    }
-
-    pub(super) fn s3(&self) -> Result<Option<S3Config>> {
-        let Some(bucket) = self.text("BACKUP_S3_BUCKET") else { return Ok(None) };
-        let region = self.text("BACKUP_S3_REGION").unwrap_or_else(|| "us-east-1".to_owned());
-        let key = |name: &str| {
-            let missing = || Error::invalid(format!("BACKUP_S3_BUCKET is set and {name} is not; the bucket needs it"));
-            self.secret(name).ok_or_else(missing)
-        };
-        Ok(Some(S3Config {
-            bucket,
-            endpoint: self.text("BACKUP_S3_ENDPOINT").unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com")),
-            region,
-            prefix: self.text("BACKUP_S3_PREFIX").unwrap_or_default(),
-            access_key_id: key("AWS_ACCESS_KEY_ID")?,
-            secret_access_key: key("AWS_SECRET_ACCESS_KEY")?,
-        }))
     }
 
     pub(super) fn list(&self, name: &str) -> Vec<String> {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use url::{Host, Url};
 
-use super::{Environment, ServiceConfig};
+use super::ServiceConfig;
+use super::environment::Environment;
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 

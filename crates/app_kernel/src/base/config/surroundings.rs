@@ -155,6 +155,12 @@ impl Read for LineByLine<'_> {
     }
 }
 
+/// Whether the person at the terminal asked for no colours (no-color.org).
+#[must_use]
+pub fn wants_no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

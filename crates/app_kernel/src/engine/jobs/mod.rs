@@ -24,6 +24,7 @@
 //! - Jobs are due by the service's clock, which tests move; leases are between processes, so no test's clock touches them.
 
 mod catalogue;
+mod counts;
 mod enqueue;
 mod limits;
 mod model;
@@ -31,6 +32,7 @@ mod run;
 mod schedule;
 mod slots;
 mod store;
+mod table;
 mod tally;
 mod wake;
 mod worker;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::schedule::Schedules;
-use self::store::Now;
+use self::table::Now;
 use self::tally::Tally;
 use self::wake::Waker;
 use crate::base::clock::Clock;
@@ -57,7 +59,7 @@ pub use self::model::{DEFAULT_QUEUE, JobError, JobState, TaskOptions};
 pub use self::run::Run;
 pub(crate) use self::run::{Answer, Handler};
 pub(crate) use self::schedule::Schedule;
-pub use self::store::Job;
+pub use self::table::Job;
 pub(crate) use self::worker::{Worker, WorkerOptions};
 
 /// How long finished jobs are kept at least: as long as they are there, their tick is not made again by a clock that is late.
@@ -179,7 +181,7 @@ impl Jobs {
     /// # Errors
     /// Where the database does not answer.
     pub async fn counts(&self) -> Result<Vec<(String, JobState, i64)>> {
-        store::counts(&self.db).await
+        counts::all(&self.db).await
     }
 
     /// Tells the workers of other processes what is enqueued here, and hears of theirs, where Redis or the database can carry that.

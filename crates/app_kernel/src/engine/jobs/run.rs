@@ -1,6 +1,5 @@
 //! One try of one job: within its time, with its panics caught, and ended early where somebody wants that.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::store::{self, Claimed};
 use crate::base::caller::Caller;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
+use crate::base::panic::text_of;
 use crate::store::db::Db;
 
 /// How long a task that is told to end may take, before it is dropped where it waits.
@@ -130,7 +130,8 @@ pub(super) async fn execute(handler: Handler, payload: Json, run: Run, options: 
                 after(answer, attempt, max_attempts, &options)
             }
             Ok(Err(panic)) => {
-                let error = Error::internal(bounded(&format!("the task panicked: {}", words_of(&*panic))));
+                let words = text_of(&*panic).unwrap_or("without words");
+                let error = Error::internal(bounded(&format!("the task panicked: {words}")));
                 tracing::error!(%job_id, %task, attempt, max_attempts, "{error}");
                 after(Err(error.into()), attempt, max_attempts, &options)
             }
@@ -155,9 +156,4 @@ pub(super) async fn execute(handler: Handler, payload: Json, run: Run, options: 
 
 fn was_cancelled(signal: &watch::Receiver<Signal>) -> bool {
     *signal.borrow() == Signal::Cancel
-}
-
-fn words_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }

@@ -1,5 +1,5 @@
-//! The table of jobs, and the statements that move a row from state to state. Each names the state that it leaves, so that two who want the
-//! same change do not both make it.
+//! The statements that make jobs and move them from state to state. Each names the state that it leaves, so that two who want the same change
+//! do not both make it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,77 +7,18 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::model::{JobState, Next};
-use crate::base::clock::{Timestamp, parse_timestamp};
+use super::table::{Now, TABLE, time};
+use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::engine::claims::{self, Claim};
-use crate::store::db::entity::Entity;
 use crate::store::db::row::Row;
 use crate::store::db::value::Value;
 use crate::store::db::{Backend, Db, Sql};
 
-pub(super) const TABLE: &str = "kernel_jobs";
 /// How many rows one statement inserts or deletes.
 pub(super) const BATCH: usize = 500;
-/// Waiting jobs are counted so far: a longer line costs no more to look at.
-const MOST_COUNTED: u32 = 10_000;
 /// How many results go in one statement.
 const RESULTS: usize = 100;
-
-/// A job.
-#[derive(Debug, Clone, Entity)]
-#[allow(clippy::duplicated_attributes, reason = "both indexes begin with the state")]
-#[entity(kernel, table = "kernel_jobs", history = false, index(state, queue, priority, due_at), index(state, due_at))]
-pub struct Job {
-    /// Which task it runs.
-    pub task: String,
-    /// Which queue it waits in.
-    pub queue: String,
-    /// Where it is in its life.
-    pub state: JobState,
-    /// Smaller numbers run first.
-    #[entity(default = 0)]
-    pub priority: i64,
-    /// While it waits: when it may run. While it runs: when its worker's lease ends. Afterwards: when it is swept out.
-    pub due_at: Timestamp,
-    /// What the task gets.
-    pub payload: Json,
-    /// For whom it is.
-    pub user_id: Option<String>,
-    /// How many tries have begun.
-    #[entity(default = 0)]
-    pub attempt: i64,
-    /// How many may.
-    pub max_attempts: i64,
-    /// One more with each claim; see [`claims`](crate::engine).
-    #[entity(default = 0)]
-    pub fence: i64,
-    /// The worker that has it.
-    pub worker_id: Option<String>,
-    /// What no other unfinished job has.
-    pub unique_key: Option<String>,
-    /// The same while it is unfinished: the database keeps it unique.
-    #[entity(unique)]
-    pub open_key: Option<String>,
-    /// Jobs with the same key count together against their queue's limit for a key.
-    pub concurrency_key: Option<String>,
-    /// The span that it was enqueued in, as W3C's `traceparent` says it.
-    pub traceparent: Option<String>,
-    /// Whether somebody wants it to end, while it runs.
-    #[entity(default = false)]
-    pub cancel_requested: bool,
-    /// What its task last said about how far it is.
-    pub progress: Option<Json>,
-    /// What its task answered.
-    pub result: Option<Json>,
-    /// How its first try failed.
-    pub first_error: Option<String>,
-    /// How its last try failed.
-    pub last_error: Option<String>,
-    /// When its last try began.
-    pub started_at: Option<Timestamp>,
-    /// When it succeeded, failed for good, or was cancelled.
-    pub finished_at: Option<Timestamp>,
-}
 
 /// A job that is to be made.
 #[derive(Debug, Clone)]
@@ -124,27 +65,6 @@ pub(super) struct Outcome {
     pub(super) id: String,
     pub(super) fence: i64,
     pub(super) next: Next,
-}
-
-/// The time of the service: the database's own, or what a test's clock shows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now(pub(super) Option<Timestamp>);
-
-impl Now {
-    fn sql(self, db: &Db) -> Sql {
-        db.sql("").time(self.0)
-    }
-
-    fn later(self, db: &Db, by: Duration) -> Sql {
-        match self.0 {
-            Some(now) => db.sql("").bind(now.saturating_add(signed(by)).unwrap_or(Timestamp::MAX)),
-            None => db.sql("").later(by),
-        }
-    }
-}
-
-fn signed(time: Duration) -> jiff::SignedDuration {
-    jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX)
 }
 
 // --- making ----------------------------------------------------------------------------------------------------------------------------
@@ -235,17 +155,6 @@ pub(super) async fn look(db: &Db, now: Now) -> Result<Outlook> {
     Ok(Outlook { queues, is_promotion_due: rows.iter().any(|row| row["due"] == 1) })
 }
 
-/// How many jobs are ready and waiting, [`MOST_COUNTED`] at most, and since when the oldest of them.
-pub(super) async fn waiting(db: &Db) -> Result<(u64, Option<Timestamp>)> {
-    let sql = format!(
-        "SELECT COUNT(*) AS [jobs], MIN([due_at]) AS [oldest] FROM \
-         (SELECT [due_at] FROM [kernel_jobs] WHERE [state] = 'ready' ORDER BY [state], [due_at] LIMIT {MOST_COUNTED}) AS ready"
-    );
-    let rows = db.query(sql, ()).await?;
-    let Some(row) = rows.first() else { return Ok((0, None)) };
-    Ok((row["jobs"].as_int().and_then(|jobs| u64::try_from(jobs).ok()).unwrap_or_default(), time(&row["oldest"])))
-}
-
 /// Claims the first jobs of a queue, those of these tasks. The start of their try is counted at once, so that a task that takes its process
 /// down with it comes to its last try all the same.
 pub(super) async fn claim(
@@ -308,15 +217,6 @@ fn payload(value: &Value) -> Json {
         Value::Json(json) => (**json).clone(),
         Value::Text(text) => serde_json::from_str(text).unwrap_or(Json::Null),
         _ => Json::Null,
-    }
-}
-
-/// What raw SQL answers for a column of time: a time, or its text.
-fn time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::Timestamp(time) => Some(*time),
-        Value::Text(text) => parse_timestamp(text),
-        _ => None,
     }
 }
 
@@ -495,34 +395,4 @@ pub(super) async fn retry(db: &Db, id: &str, now: Now) -> Result<bool> {
 pub(super) async fn delete(db: &Db, id: &str) -> Result<bool> {
     let sql = "DELETE FROM [kernel_jobs] WHERE [id] = ? AND [state] <> 'running'";
     Ok(db.execute(sql, [id]).await? > 0)
-}
-
-/// How many jobs are in each state of each queue.
-pub(super) async fn counts(db: &Db) -> Result<Vec<(String, JobState, i64)>> {
-    let sql = "SELECT [queue], [state], COUNT(*) AS [jobs] FROM [kernel_jobs] GROUP BY [queue], [state] ORDER BY [queue], [state]";
-    let rows = db.query(sql, ()).await?;
-    let read = |row: &Row| {
-        let state = serde_json::from_value(row["state"].as_str()?.into()).ok()?;
-        Some((row["queue"].as_str()?.to_owned(), state, row["jobs"].as_int()?))
-    };
-    Ok(rows.iter().filter_map(read).collect())
-}
-
-/// How many jobs there are of each queue that are not done with, by state. The index on states answers it.
-pub(super) async fn open_counts(db: &Db) -> Result<Vec<(String, JobState, i64)>> {
-    let states = super::tally::OPEN.map(|state| state.as_str().to_owned());
-    let sql = db.sql("SELECT [queue], [state], COUNT(*) AS [jobs] FROM [kernel_jobs] WHERE [state] IN ").list(&states);
-    let rows = sql.text(" GROUP BY [queue], [state] ORDER BY [queue], [state]").query(db).await?;
-    let read = |row: &Row| {
-        let state = serde_json::from_value(row["state"].as_str()?.into()).ok()?;
-        Some((row["queue"].as_str()?.to_owned(), state, row["jobs"].as_int()?))
-    };
-    Ok(rows.iter().filter_map(read).collect())
-}
-
-/// When the job became due that has waited longest, by queue.
-pub(super) async fn longest_ready(db: &Db) -> Result<Vec<(String, Timestamp)>> {
-    let sql = "SELECT [queue], MIN([due_at]) AS [due_at] FROM [kernel_jobs] WHERE [state] = 'ready' GROUP BY [queue] ORDER BY [queue]";
-    let rows = db.query(sql, ()).await?;
-    Ok(rows.iter().filter_map(|row| Some((row["queue"].as_str()?.to_owned(), time(&row["due_at"])?))).collect())
 }

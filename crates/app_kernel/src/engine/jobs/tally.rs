@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Jobs;
+use super::counts;
 use super::model::{JobState, Next};
-use super::store;
 use crate::base::error::Result;
 use crate::base::metrics::{Gauge, Histogram, SECONDS, Samples};
 
@@ -60,12 +60,12 @@ impl Jobs {
     /// Counts the jobs of all processes that are not done with, by asking the database.
     pub(crate) async fn backlog(&self) -> Result<Samples> {
         let mut samples = Samples::default();
-        for (queue, state, jobs) in store::open_counts(&self.db).await? {
+        for (queue, state, jobs) in counts::open(&self.db).await? {
             let about = "Jobs in the database that are not done with: scheduled, ready, running, or failed and kept.";
             samples.gauge("app_kernel_jobs", about, &[("queue", &queue), ("state", state.as_str())], jobs as f64);
         }
         let now = self.shared.clock.now();
-        for (queue, due_at) in store::longest_ready(&self.db).await? {
+        for (queue, due_at) in counts::longest_ready(&self.db).await? {
             let about = "For how long the job has been due that has waited longest in its queue.";
             let waits = now.duration_since(due_at).as_secs_f64().max(0.0);
             samples.gauge("app_kernel_jobs_longest_wait_seconds", about, &[("queue", &queue)], waits);

@@ -1,41 +1,39 @@
-//! The worker: claims jobs that are due, runs them side by side, keeps their leases, and writes down what became of them.
+//! The worker: claims jobs that are due and runs them side by side. Beside that it keeps their leases (`leases.rs`), writes down what became of
+//! them (`ends.rs`), and looks after what others left (`tidy.rs`).
 //!
-//! What is claimed is started at once: a job that a worker takes down with it has had its try. Ends are written many at a time.
+//! What is claimed is started at once: a job that a worker takes down with it has had its try.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod ends;
+mod leases;
+mod tidy;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "testing")]
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
 
+use self::ends::{Ends, Finished};
 use super::catalogue::Known;
 use super::model::Next;
 use super::run::{Handler, Run, Signal, execute};
-use super::slots::{Slot, Slots};
+use super::slots::Slots;
 use super::store::{self, Claimed, Outcome};
 use super::tally::word_of;
 use super::{Jobs, limits};
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::Result;
 use crate::base::id::new_id;
 use crate::base::trace::{self, Span, SpanKind, TraceContext, Tracer};
-use crate::engine::claims;
 use crate::engine::pulse::Pulse;
 use crate::engine::relay::{self, AtTheEnd, Carried, Rhythm};
 
 /// Which part of the longest wait between two looks the first one is.
 const FIRST_WAIT: u32 = 20;
-/// How often it is asked whether a job that runs is cancelled; jobs that end sooner are never asked for.
-const BETWEEN_LOOKS_FOR_CANCELLED: Duration = Duration::from_secs(1);
-/// How often old jobs are swept out.
-const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 /// How long whoever drives a worker waits for an end at most, before it looks itself.
 #[cfg(feature = "testing")]
 const LOOK: Duration = Duration::from_millis(100);
-/// How often it is measured what waits.
-const BETWEEN_MEASURES: Duration = Duration::from_secs(10);
 /// How many jobs are claimed, and how many ends written, at once.
 const BATCH: usize = 500;
 
@@ -86,14 +84,6 @@ struct Held {
     since: Instant,
     signal: watch::Sender<Signal>,
 }
-
-/// A try that has ended. Its slot is free again once that is written.
-struct Finished {
-    outcome: Outcome,
-    _slot: Slot,
-}
-
-type Ends = mpsc::UnboundedSender<Finished>;
 
 const UNPOISONED: &str = "nothing panics while holding it";
 
@@ -275,7 +265,7 @@ impl Worker {
             shared.tally.ended(&name, &next, began.elapsed());
             drop(running);
             end_span(span, &next);
-            let finished = Finished { outcome: Outcome { id, fence, next }, _slot: slot };
+            let finished = Finished { outcome: Outcome { id, fence, next }, slot };
             // Nobody listens where the worker was given up: then the lease ends, and the job is run again.
             drop(ends.send(finished));
         });
@@ -309,11 +299,6 @@ async fn until(closed: &mut watch::Receiver<bool>) {
     let _ = closed.wait_for(|closed| *closed).await;
 }
 
-/// Whether the same may work a little later: the database is away, full, or too busy.
-fn is_passing(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable || error.error_code() == "try_again"
-}
-
 impl Inner {
     /// Whether nothing is under way.
     #[cfg(feature = "testing")]
@@ -336,176 +321,5 @@ impl Inner {
             signal.send_replace(Signal::HandBack);
         }
         self.slots.empty().await;
-    }
-
-    /// Writes ends as they come, many at a time, until none come any more. What can't be written is tried again.
-    async fn write_ends(&self, mut ended: mpsc::UnboundedReceiver<Finished>) {
-        let mut batch = Vec::new();
-        while ended.recv_many(&mut batch, BATCH).await > 0 {
-            let (outcomes, slots): (Vec<Outcome>, Vec<Slot>) =
-                batch.drain(..).map(|Finished { outcome, _slot }| (outcome, _slot)).unzip();
-            self.write(&outcomes).await;
-            let failed = outcomes.iter().filter(|outcome| outcome.next.is_failure()).count();
-            self.pulse.count_failed(failed);
-            self.pulse.count_processed(outcomes.iter().filter(|outcome| outcome.next.is_end()).count());
-            let mut held = self.held.lock().expect(UNPOISONED);
-            for outcome in &outcomes {
-                if held.get(&outcome.id).is_some_and(|held| held.fence == outcome.fence) {
-                    held.remove(&outcome.id);
-                }
-            }
-            drop(held);
-            drop(slots);
-            self.written.notify_one();
-            if self.jobs.shared.catalogue.has_limits() {
-                // A queue may have room again.
-                self.jobs.shared.wake.wake();
-            }
-        }
-    }
-
-    /// Writes ends, however long the database is away. One that it refuses, though it is there, does not keep the others from being written.
-    async fn write(&self, outcomes: &[Outcome]) {
-        let Err(refusal) = self.write_while_away(outcomes).await else { return };
-        for outcome in outcomes {
-            if outcomes.len() > 1 && self.write_while_away(std::slice::from_ref(outcome)).await.is_ok() {
-                continue;
-            }
-            let job_id = &outcome.id;
-            tracing::error!(%job_id, cause = ?refusal, "the end of a job can't be written: {refusal}");
-            let error = format!("its end could not be written: {refusal}");
-            let failed = Outcome { id: outcome.id.clone(), fence: outcome.fence, next: Next::Failed { error } };
-            if let Err(error) = self.write_while_away(&[failed]).await {
-                tracing::error!(%job_id, cause = ?error, "nor that it has failed; its lease will end");
-            }
-        }
-    }
-
-    async fn write_while_away(&self, outcomes: &[Outcome]) -> Result<()> {
-        let ours = outcomes.iter().filter(|outcome| outcome.next != Next::NotOurs).count() as u64;
-        let mut failures = 0;
-        loop {
-            let (jobs, now) = (&self.jobs, self.jobs.now());
-            match store::record(&jobs.db, &self.id, outcomes, now, jobs.shared.keep).await {
-                Ok(had) => {
-                    // After a failure, what was not there to be written may have been written by the try that failed.
-                    if had < ours && failures == 0 {
-                        tracing::warn!(jobs = ours - had, "the ends of jobs came too late: their leases were over");
-                    }
-                    return Ok(());
-                }
-                Err(error) if is_passing(&error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(cause = ?error, jobs = outcomes.len(), "the ends of jobs can't be written; trying again: {error}");
-                    }
-                    tokio::time::sleep(relay::after(failures)).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Renews the leases of all that is held, looks whether any of it was cancelled, and drops what was lost.
-    async fn keep_leases(&self, mut closed: watch::Receiver<bool>) {
-        let mut renewals = interval(self.options.lease / 3);
-        let mut looks = interval(BETWEEN_LOOKS_FOR_CANCELLED);
-        for ticks in [&mut renewals, &mut looks] {
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
-        loop {
-            let result = tokio::select! {
-                () = until(&mut closed) => return,
-                _ = renewals.tick() => self.renew().await,
-                _ = looks.tick() => self.look_for_cancelled().await,
-            };
-            if let Err(error) = result {
-                tracing::warn!(cause = ?error, "the leases of jobs can't be renewed; trying again: {error}");
-            }
-        }
-    }
-
-    async fn renew(&self) -> Result<()> {
-        let held: Vec<(String, i64)> =
-            self.held.lock().expect(UNPOISONED).iter().map(|(id, held)| (id.clone(), held.fence)).collect();
-        let ids: Vec<String> = held.iter().map(|(id, _)| id.clone()).collect();
-        let kept = claims::renew(&self.jobs.db, store::TABLE, &self.id, &ids, self.options.lease).await?;
-        let kept: BTreeSet<(String, i64)> = kept.into_iter().collect();
-        let now = self.held.lock().expect(UNPOISONED);
-        for (id, fence) in held.into_iter().filter(|held| !kept.contains(held)) {
-            // Unless its end was written meanwhile.
-            if let Some(held) = now.get(&id).filter(|held| held.fence == fence) {
-                tracing::warn!(job_id = %id, "the lease of a job is lost; its try is given up");
-                held.signal.send_replace(Signal::Lost);
-            }
-        }
-        Ok(())
-    }
-
-    async fn look_for_cancelled(&self) -> Result<()> {
-        let is_long =
-            |held: &&Held| held.since.elapsed() >= BETWEEN_LOOKS_FOR_CANCELLED && *held.signal.borrow() == Signal::Work;
-        let ids: Vec<String> = {
-            let held = self.held.lock().expect(UNPOISONED);
-            held.iter().filter(|(_, held)| is_long(held)).map(|(id, _)| id.clone()).collect()
-        };
-        let cancelled = store::to_be_cancelled(&self.jobs.db, &self.id, &ids).await?;
-        let held = self.held.lock().expect(UNPOISONED);
-        for held in cancelled.iter().filter_map(|id| held.get(id)) {
-            held.signal.send_if_modified(|signal| {
-                let is_news = *signal == Signal::Work;
-                *signal = if is_news { Signal::Cancel } else { *signal };
-                is_news
-            });
-        }
-        Ok(())
-    }
-
-    /// Rescues jobs of its queues whose workers went silent, and sweeps out old ones.
-    async fn keep_tidy(&self, mut closed: watch::Receiver<bool>) {
-        let mut rescues = interval(self.options.lease / 3);
-        let mut sweeps = interval(BETWEEN_SWEEPS);
-        let mut measures = interval(BETWEEN_MEASURES);
-        for ticks in [&mut rescues, &mut sweeps, &mut measures] {
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
-        loop {
-            let result = tokio::select! {
-                () = until(&mut closed) => return,
-                _ = rescues.tick() => self.rescue().await,
-                _ = sweeps.tick() => self.sweep().await,
-                _ = measures.tick() => self.measure().await,
-            };
-            if let Err(error) = result {
-                tracing::debug!(cause = ?error, "jobs can't be rescued or swept out; the next round tries again");
-            }
-        }
-    }
-
-    async fn rescue(&self) -> Result<()> {
-        let (queues, now) = (self.options.queues.as_deref(), self.jobs.now());
-        let rescued = store::rescue(&self.jobs.db, queues, now, self.jobs.shared.keep).await?;
-        if rescued > 0 {
-            tracing::warn!(jobs = rescued, "jobs are taken back from workers that went silent");
-            self.jobs.shared.wake.wake();
-        }
-        Ok(())
-    }
-
-    async fn measure(&self) -> Result<()> {
-        let (count, oldest) = store::waiting(&self.jobs.db).await?;
-        // Where all slots are taken by long jobs, nothing else asks the database for a while.
-        self.pulse.was_answered();
-        self.pulse.has_waiting(count);
-        match oldest {
-            Some(oldest) => self.pulse.waits_since(oldest),
-            None => self.pulse.has_none_waiting(),
-        }
-        Ok(())
-    }
-
-    async fn sweep(&self) -> Result<()> {
-        while store::sweep(&self.jobs.db, self.jobs.now()).await? == store::BATCH {}
-        Ok(())
     }
 }

@@ -13,11 +13,11 @@ use axum::http::request::Parts;
 
 use super::authenticate::{KeyIdentity, no_living_key};
 use super::model::is_scope;
-use crate::base::caller::Caller;
 use crate::base::error::{Error, ErrorKind, OrNotFound, Result};
 use crate::feature::workspaces::{MemberRole, WorkspaceMember, belonging, describe_member, named};
 use crate::kernel::Kernel;
 use crate::store::db::Db;
+use crate::web::extract::caller_of;
 use crate::web::openapi::{self, Refusal};
 
 /// Somebody who is signed in, or a program with an API key, in the workspace that the request is about: the one of the path, else of the
@@ -102,28 +102,6 @@ impl Auth {
     #[must_use]
     pub fn db(&self) -> Db {
         self.db.in_workspace(&self.workspace_id)
-    }
-
-    async fn of<S>(parts: &mut Parts, state: &S) -> Result<Self>
-    where
-        Kernel: FromRef<S>,
-        S: Send + Sync,
-    {
-        let kernel_db = Kernel::from_ref(state).db()?;
-        let Some(key) = parts.extensions.get::<Arc<KeyIdentity>>().map(Arc::clone) else {
-            let member = WorkspaceMember::from_request_parts(parts, state).await?;
-            let db = member.kernel_db().clone();
-            let WorkspaceMember { user, workspace_id, role, .. } = member;
-            return Ok(Auth { user_id: user.id, workspace_id, role, key: None, db });
-        };
-        let workspace_id = workspace_of(parts, &key).await?;
-        let place = belonging(parts, &kernel_db, &workspace_id, &key.user).await.map_err(|error| {
-            // Its maker has left the workspace that it belongs to, or the workspace is gone: so is the key.
-            if key.workspace_id.is_some() && error.kind() == ErrorKind::NotFound { no_living_key() } else { error }
-        })?;
-        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
-        let (user_id, role, db) = (key.user.id.clone(), place.member.role, kernel_db.with_caller(caller));
-        Ok(Auth { user_id, workspace_id, role, key: Some(key), db })
     }
 }
 
@@ -221,7 +199,21 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &St) -> Result<Self> {
-        Auth::of(parts, state).await
+        let kernel_db = Kernel::from_ref(state).db()?;
+        let Some(key) = parts.extensions.get::<Arc<KeyIdentity>>().map(Arc::clone) else {
+            let member = WorkspaceMember::from_request_parts(parts, state).await?;
+            let db = member.kernel_db().clone();
+            let WorkspaceMember { user, workspace_id, role, .. } = member;
+            return Ok(Auth { user_id: user.id, workspace_id, role, key: None, db });
+        };
+        let workspace_id = workspace_of(parts, &key).await?;
+        let place = belonging(parts, &kernel_db, &workspace_id, &key.user).await.map_err(|error| {
+            // Its maker has left the workspace that it belongs to, or the workspace is gone: so is the key.
+            if key.workspace_id.is_some() && error.kind() == ErrorKind::NotFound { no_living_key() } else { error }
+        })?;
+        let db = kernel_db.with_caller(caller_of(&parts.extensions));
+        let (user_id, role) = (key.user.id.clone(), place.member.role);
+        Ok(Auth { user_id, workspace_id, role, key: Some(key), db })
     }
 }
 
@@ -235,7 +227,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &St) -> Result<Self> {
         let () = Self::IS_SCOPE;
-        let auth = Auth::of(parts, state).await?;
+        let auth = Auth::from_request_parts(parts, state).await?;
         auth.require_scope(S::NAME)?;
         Ok(RequireScope { auth, scope: PhantomData })
     }

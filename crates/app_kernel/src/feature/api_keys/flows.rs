@@ -20,7 +20,7 @@ use crate::base::error::{Error, OrNotFound, Result};
 use crate::base::id::new_id;
 use crate::base::secret::{Secret, token_hash};
 use crate::feature::auth::{ForgetWaysIn, User};
-use crate::feature::workspaces::{membership, needs_an_admin};
+use crate::feature::workspaces::membership;
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
 
@@ -201,7 +201,7 @@ async fn check_maker(db: &Db, owner: &KeyOwner, user_id: &str) -> Result<()> {
         KeyOwner::User(_) => Err(Error::not_found("there is no such API key")),
         KeyOwner::Workspace(id) => {
             let place = membership(db, id, user_id).await?.or_not_found("workspace")?;
-            if place.member.role.is_admin() { Ok(()) } else { Err(needs_an_admin()) }
+            place.member.role.check_is_admin()
         }
     }
 }

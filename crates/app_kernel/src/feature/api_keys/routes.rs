@@ -16,11 +16,11 @@ use super::model::{Offered, RateLimit};
 use super::store::ApiKeyInfo;
 use crate::base::error::Result;
 use crate::feature::auth::{CurrentUser, SignedIn};
-use crate::feature::workspaces::{Here, needs_an_admin};
+use crate::feature::workspaces::Here;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::web::extract::{Json, Path};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::{Created, NoContent};
 
 /// What the routes know.
@@ -69,23 +69,12 @@ pub(crate) fn routes(kernel: Kernel, offered: Offered) -> ApiRouter<Kernel> {
 const ROTATE: &str = "Answers a new key with the same name, scopes, limit and length of life; the old one lives on for `overlap_hours`. \
     A workspace's key rests on who rotates it from then on.";
 
-fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
-}
-
-/// The same, about a key that may not be there.
+/// What is said of a key that may not be there.
 fn found(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = says(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::NotFound);
-        operation
-    }
+    refusing(&[Refusal::NotFound], says(summary, description))
 }
 
 /// The same, where not every member may.
@@ -93,11 +82,7 @@ fn guarded(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = found(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-        operation
-    }
+    refusing(&[Refusal::Forbidden], found(summary, description))
 }
 
 /// What a key is to be.
@@ -187,7 +172,8 @@ async fn rotate_own(
 
 /// The workspace of the path, for its owners and admins.
 fn ours(here: &Here) -> Result<KeyOwner> {
-    if here.role.is_admin() { Ok(KeyOwner::Workspace(here.workspace_id.clone())) } else { Err(needs_an_admin()) }
+    here.role.check_is_admin()?;
+    Ok(KeyOwner::Workspace(here.workspace_id.clone()))
 }
 
 async fn make_ours(here: Here, State(offered): State<Offered>, Json(body): Json<NewKey>) -> Result<Created<NewApiKey>> {

@@ -2,7 +2,6 @@
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
-use aide::transform::TransformOperation;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,19 +11,14 @@ use crate::feature::auth::AdminUser;
 use crate::kernel::Kernel;
 use crate::store::db::Page;
 use crate::web::extract::{Json, Query};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 
 /// The routes, without a prefix.
 pub(crate) fn routes() -> ApiRouter<Kernel> {
-    ApiRouter::new().api_route("/audit", get_with(list, describe))
-}
-
-fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let mut operation = operation.summary("The audit").description(
+    ApiRouter::new().api_route("/audit", get_with(list, refusing(&[Refusal::Forbidden], says(
+        "The audit",
         "For admins: who changed what and when, the newest first. A change shows here a moment after it was made.",
-    );
-    openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-    operation
+    ))))
 }
 
 /// Which entries. All that is given must hold.

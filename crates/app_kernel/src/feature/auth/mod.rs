@@ -55,7 +55,7 @@ pub(crate) use self::flows::{Visit, bearer};
 pub(crate) use self::mailed::Notice;
 pub(crate) use self::model::EmailAddress;
 pub use self::model::Role;
-pub(crate) use self::routes::{TokensView, routes, says};
+pub(crate) use self::routes::{TokensView, routes};
 pub use self::store::{Session, User};
 pub(crate) use self::worker::Worker;
 

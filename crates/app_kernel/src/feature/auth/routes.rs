@@ -24,13 +24,13 @@ use super::mailed;
 use super::model::Role;
 use super::second_factor;
 use super::store::{Session, User};
-use crate::base::caller::Caller;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::edge;
-use crate::web::extract::{Form, Json, Path};
+use crate::web::extract::{Form, Json, Path, caller_of};
+use crate::web::openapi::says;
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
@@ -76,13 +76,6 @@ pub(crate) fn routes(auth: Arc<Auth>) -> ApiRouter<Kernel> {
         .merge(mailed::routes())
         .merge(second_factor::routes())
         .with_state(auth)
-}
-
-pub(crate) fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
 }
 
 /// aide describes `Option<Json<T>>` as it does `Json<T>`.
@@ -393,7 +386,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let address = edge::client_address(&parts.extensions).map(|address| address.0);
         Ok(Visit {
-            caller: parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous),
+            caller: caller_of(&parts.extensions),
             origin: address.map(limits::origin),
             address: address.map(|address| address.to_canonical().to_string()),
             user_agent: user_agent(&parts.headers),

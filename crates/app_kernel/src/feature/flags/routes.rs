@@ -19,7 +19,7 @@ use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
 use crate::web::extract::{Json, Path};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::NoContent;
 
 /// The routes, without a prefix.
@@ -33,11 +33,10 @@ pub(crate) fn routes() -> ApiRouter<Kernel> {
                 .patch_with(patch, guarded("Change a feature flag", "For admins. What is given changes."))
                 .delete_with(remove, guarded("Delete a feature flag", "For admins. It is off then.")),
         )
-        .api_route("/my-flags", get_with(mine, |operation| {
-            operation
-                .summary("My feature flags")
-                .description("What each flag says to whoever is signed in, in the workspace that the request is about.")
-        }))
+        .api_route("/my-flags", get_with(mine, says(
+            "My feature flags",
+            "What each flag says to whoever is signed in, in the workspace that the request is about.",
+        )))
         .merge(ofrep::routes())
 }
 
@@ -46,12 +45,7 @@ fn guarded(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = operation.summary(summary).description(description);
-        openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-        openapi::may_refuse(operation.inner_mut(), Refusal::NotFound);
-        operation
-    }
+    refusing(&[Refusal::Forbidden, Refusal::NotFound], says(summary, description))
 }
 
 /// A flag, as admins see it.

@@ -16,7 +16,7 @@ use crate::store::db::row::Saved;
 use crate::store::db::value::Value;
 use crate::store::db::{Db, Page};
 use crate::web::extract::{Json, Path, Query};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::NoContent;
 
 /// How many jobs a page has where the request does not say.
@@ -54,23 +54,12 @@ pub(crate) fn routes() -> ApiRouter<Kernel> {
         )
 }
 
-fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
-}
-
-/// The same for one job, which may not be there.
+/// What is said of one job, which may not be there.
 fn of_one(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = says(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::NotFound);
-        operation
-    }
+    refusing(&[Refusal::NotFound], says(summary, description))
 }
 
 /// A job, as whom it is for sees it.

@@ -2,7 +2,6 @@
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
-use aide::transform::TransformOperation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,19 +10,14 @@ use crate::base::error::Result;
 use crate::feature::auth::AdminUser;
 use crate::kernel::Kernel;
 use crate::web::extract::{Json, Query};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 
 /// The routes, without a prefix.
 pub(crate) fn routes() -> ApiRouter<Kernel> {
-    ApiRouter::new().api_route("/usage", get_with(read, describe))
-}
-
-fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let mut operation = operation
-        .summary("The usage")
-        .description("For admins: how much was used, in all and told apart by something. A request shows here a second after it ended.");
-    openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-    operation
+    ApiRouter::new().api_route("/usage", get_with(read, refusing(&[Refusal::Forbidden], says(
+        "The usage",
+        "For admins: how much was used, in all and told apart by something. A request shows here a second after it ended.",
+    ))))
 }
 
 /// Which usage. All that is given must hold.

@@ -20,10 +20,11 @@ use super::flows::{Astray, Begin, Departure, Outcome, Return};
 use super::store::Account;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::{Error, OrInternal as _, Result};
-use crate::feature::auth::{SignedIn, TokensView, Visit, says};
+use crate::feature::auth::{SignedIn, TokensView, Visit};
 use crate::kernel::Kernel;
 use crate::store::db::row::Saved;
 use crate::web::extract::{Json, Path, Query};
+use crate::web::openapi::says;
 use crate::web::reply::{Created, ErrorPage, NoContent};
 
 /// The routes, without a prefix.

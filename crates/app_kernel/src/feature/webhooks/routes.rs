@@ -20,11 +20,11 @@ use super::flows::{
 use super::model::DeliveryState;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::Result;
-use crate::feature::workspaces::{Here, needs_an_admin};
+use crate::feature::workspaces::Here;
 use crate::kernel::Kernel;
 use crate::store::db::Page;
 use crate::web::extract::{Json, Path, Query};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
@@ -35,43 +35,43 @@ pub(crate) fn routes() -> ApiRouter<Kernel> {
     ApiRouter::new()
         .api_route(
             ALL,
-            post_with(make, says("Make a webhook", "For owners and admins. The secret is told this once."))
-                .get_with(list, says("The webhooks of a workspace", "For owners and admins. The oldest first.")),
+            post_with(make, guarded("Make a webhook", "For owners and admins. The secret is told this once."))
+                .get_with(list, guarded("The webhooks of a workspace", "For owners and admins. The oldest first.")),
         )
         .api_route(
             ONE,
-            get_with(read, says("A webhook", "For owners and admins."))
-                .patch_with(change, says("Change a webhook", "For owners and admins. What is not said stays."))
+            get_with(read, guarded("A webhook", "For owners and admins."))
+                .patch_with(change, guarded("Change a webhook", "For owners and admins. What is not said stays."))
                 .delete_with(
                     remove,
-                    says("Delete a webhook", "For owners and admins. What is on its way is not sent any more."),
+                    guarded("Delete a webhook", "For owners and admins. What is on its way is not sent any more."),
                 ),
         )
-        .api_route(&below("/rotate"), post_with(rotate, says("Rotate a webhook's secret", ROTATE)))
+        .api_route(&below("/rotate"), post_with(rotate, guarded("Rotate a webhook's secret", ROTATE)))
         .api_route(
             &below("/test"),
-            post_with(test, says("Try a webhook out", "For owners and admins. Sends it the event `webhook.test`.")),
+            post_with(test, guarded("Try a webhook out", "For owners and admins. Sends it the event `webhook.test`.")),
         )
-        .api_route(&below("/recover"), post_with(recover, says("Send what a webhook has missed", RECOVER)))
+        .api_route(&below("/recover"), post_with(recover, guarded("Send what a webhook has missed", RECOVER)))
         .api_route(
             &below("/deliveries"),
             get_with(
                 deliveries,
-                says("What was sent to a webhook", "For owners and admins. The newest first, for 30 days."),
+                guarded("What was sent to a webhook", "For owners and admins. The newest first, for 30 days."),
             ),
         )
         .api_route(
             &below("/deliveries/{delivery_id}"),
             get_with(
                 delivery,
-                says("A delivery", "For owners and admins. With what was sent, and each try with its answer."),
+                guarded("A delivery", "For owners and admins. With what was sent, and each try with its answer."),
             ),
         )
         .api_route(
             &below("/deliveries/{delivery_id}/redeliver"),
             post_with(
                 redeliver,
-                says("Send a delivery once more", "For owners and admins. The same body, the same `webhook-id`."),
+                guarded("Send a delivery once more", "For owners and admins. The same body, the same `webhook-id`."),
             ),
         )
 }
@@ -80,17 +80,11 @@ const ROTATE: &str = "For owners and admins. Answers the new secret, this once. 
 const RECOVER: &str = "For owners and admins. Every delivery that has failed, of events since then, is sent once more.";
 
 /// What an operation is, where not every member may and what it is about may not be there.
-fn says(
+fn guarded(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = operation.summary(summary).description(description);
-        for refusal in [Refusal::NotFound, Refusal::Forbidden] {
-            openapi::may_refuse(operation.inner_mut(), refusal);
-        }
-        operation
-    }
+    refusing(&[Refusal::NotFound, Refusal::Forbidden], says(summary, description))
 }
 
 /// What a webhook is to be.
@@ -178,7 +172,8 @@ struct Filters {
 
 /// The workspace of the path, for its owners and admins.
 fn ours(here: &Here) -> Result<&str> {
-    if here.role.is_admin() { Ok(&here.workspace_id) } else { Err(needs_an_admin()) }
+    here.role.check_is_admin()?;
+    Ok(&here.workspace_id)
 }
 
 async fn make(here: Here, Json(body): Json<NewBody>) -> Result<Created<NewWebhook>> {

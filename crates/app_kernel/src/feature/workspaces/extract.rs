@@ -10,16 +10,15 @@ use aide::openapi::Operation;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 
-use super::model::{MemberRole, needs_an_admin};
+use super::model::MemberRole;
 use super::resolve::{Named, belonging};
 use super::store::{Membership, Workspace};
-use crate::base::caller::Caller;
 use crate::base::error::{Error, OrNotFound, Result};
 use crate::feature::auth::CurrentUser;
 use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
-use crate::web::extract::Query;
+use crate::web::extract::{Query, caller_of};
 use crate::web::openapi::{self, Refusal, require_token};
 
 /// A signed-in user in the workspace that the request is about: the one of the path (`{workspace_id}`, or what stands behind
@@ -71,9 +70,24 @@ impl WorkspaceMember {
         let user = CurrentUser::from_request_parts(parts, &()).await?;
         let workspace_id = user.workspace_id.clone().or_not_found("workspace")?;
         let membership = belonging(parts, &kernel.db()?, &workspace_id, &user).await?;
-        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
-        let db = kernel.db()?.with_caller(caller);
+        let db = kernel.db()?.with_caller(caller_of(&parts.extensions));
         Ok(WorkspaceMember { user, workspace_id, role: membership.member.role, membership, db })
+    }
+
+    fn into_admin(self) -> Result<WorkspaceAdmin> {
+        self.role.check_is_admin().map(|()| WorkspaceAdmin(self))
+    }
+
+    fn into_owner(self) -> Result<WorkspaceOwner> {
+        self.role.check_is_owner().map(|()| WorkspaceOwner(self))
+    }
+
+    fn into_db(self) -> Result<WorkspaceDb> {
+        Ok(WorkspaceDb(self.db()))
+    }
+
+    fn into_here(self) -> Result<Here> {
+        Ok(Here(self))
     }
 }
 
@@ -122,56 +136,6 @@ impl Deref for WorkspaceDb {
     }
 }
 
-impl<S> FromRequestParts<S> for WorkspaceMember
-where
-    Kernel: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        WorkspaceMember::of(parts, &Kernel::from_ref(state)).await
-    }
-}
-
-impl<S> FromRequestParts<S> for WorkspaceAdmin
-where
-    Kernel: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let member = WorkspaceMember::of(parts, &Kernel::from_ref(state)).await?;
-        if member.role.is_admin() { Ok(WorkspaceAdmin(member)) } else { Err(needs_an_admin()) }
-    }
-}
-
-impl<S> FromRequestParts<S> for WorkspaceOwner
-where
-    Kernel: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let member = WorkspaceMember::of(parts, &Kernel::from_ref(state)).await?;
-        if member.role == MemberRole::Owner { Ok(WorkspaceOwner(member)) } else { Err(needs_an_owner()) }
-    }
-}
-
-impl<S> FromRequestParts<S> for WorkspaceDb
-where
-    Kernel: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        Ok(WorkspaceDb(WorkspaceMember::of(parts, &Kernel::from_ref(state)).await?.db()))
-    }
-}
-
 /// [`WorkspaceMember`] for the kernel's own routes, whose path always names the workspace.
 pub(crate) struct Here(pub(crate) WorkspaceMember);
 
@@ -181,22 +145,6 @@ impl Deref for Here {
     fn deref(&self) -> &WorkspaceMember {
         &self.0
     }
-}
-
-impl<S> FromRequestParts<S> for Here
-where
-    Kernel: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        WorkspaceMember::of(parts, &Kernel::from_ref(state)).await.map(Here)
-    }
-}
-
-fn needs_an_owner() -> Error {
-    Error::forbidden("only owners of the workspace may do this")
 }
 
 /// A token, and the ways to name a workspace where the path does not.
@@ -211,9 +159,27 @@ pub(crate) fn describe_member(ctx: &mut GenContext, operation: &mut Operation) {
     openapi::may_refuse(operation, Refusal::NotFound);
 }
 
+/// The same, where not every member may.
 fn describe_admin(ctx: &mut GenContext, operation: &mut Operation) {
     describe_member(ctx, operation);
     openapi::may_refuse(operation, Refusal::Forbidden);
+}
+
+fn describe_here(_: &mut GenContext, operation: &mut Operation) {
+    require_token(operation);
+    openapi::may_refuse(operation, Refusal::NotFound);
+}
+
+impl<S> FromRequestParts<S> for WorkspaceMember
+where
+    Kernel: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        WorkspaceMember::of(parts, &Kernel::from_ref(state)).await
+    }
 }
 
 impl OperationInput for WorkspaceMember {
@@ -222,27 +188,30 @@ impl OperationInput for WorkspaceMember {
     }
 }
 
-impl OperationInput for WorkspaceDb {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        describe_member(ctx, operation);
-    }
+/// An extractor that is made of the [`WorkspaceMember`] who asks, or refuses them.
+macro_rules! made_of_the_member {
+    ($name:ident, $make:path, $describe:path) => {
+        impl<S> FromRequestParts<S> for $name
+        where
+            Kernel: FromRef<S>,
+            S: Send + Sync,
+        {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+                WorkspaceMember::from_request_parts(parts, state).await.and_then($make)
+            }
+        }
+
+        impl OperationInput for $name {
+            fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+                $describe(ctx, operation);
+            }
+        }
+    };
 }
 
-impl OperationInput for WorkspaceAdmin {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        describe_admin(ctx, operation);
-    }
-}
-
-impl OperationInput for WorkspaceOwner {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        describe_admin(ctx, operation);
-    }
-}
-
-impl OperationInput for Here {
-    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
-        require_token(operation);
-        openapi::may_refuse(operation, Refusal::NotFound);
-    }
-}
+made_of_the_member!(WorkspaceAdmin, WorkspaceMember::into_admin, describe_admin);
+made_of_the_member!(WorkspaceOwner, WorkspaceMember::into_owner, describe_admin);
+made_of_the_member!(WorkspaceDb, WorkspaceMember::into_db, describe_member);
+made_of_the_member!(Here, WorkspaceMember::into_here, describe_here);

@@ -27,7 +27,6 @@ pub use self::extract::{WorkspaceAdmin, WorkspaceDb, WorkspaceMember, WorkspaceO
 pub(crate) use self::flows::on_sign_up;
 pub(crate) use self::leaving::on_leave;
 pub use self::model::MemberRole;
-pub(crate) use self::model::needs_an_admin;
 pub(crate) use self::resolve::{belonging, finding_workspaces, named};
 pub(crate) use self::routes::routes;
 pub use self::store::{Invite, Member, Workspace};

@@ -63,15 +63,28 @@ impl MemberRole {
         match self {
             MemberRole::Owner => Ok(()),
             MemberRole::Admin if !concerns_owners => Ok(()),
-            _ if concerns_owners => Err(Error::forbidden("only owners of the workspace may do this")),
+            _ if concerns_owners => Err(needs_an_owner()),
             _ => Err(needs_an_admin()),
         }
     }
+
+    /// Refuses whoever is neither owner nor admin.
+    pub(crate) fn check_is_admin(self) -> Result<()> {
+        if self.is_admin() { Ok(()) } else { Err(needs_an_admin()) }
+    }
+
+    /// Refuses whoever is no owner.
+    pub(super) fn check_is_owner(self) -> Result<()> {
+        if self == MemberRole::Owner { Ok(()) } else { Err(needs_an_owner()) }
+    }
 }
 
-/// What a member hears who is neither owner nor admin.
-pub(crate) fn needs_an_admin() -> Error {
+fn needs_an_admin() -> Error {
     Error::forbidden("only owners and admins of the workspace may do this")
+}
+
+fn needs_an_owner() -> Error {
+    Error::forbidden("only owners of the workspace may do this")
 }
 
 /// Refuses that the last owner becomes something else, or goes. Owners who can't sign in don't count: nobody could ask them.

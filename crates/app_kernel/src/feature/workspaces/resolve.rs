@@ -16,7 +16,7 @@ use crate::base::error::{OrNotFound, Result};
 use crate::feature::auth::{FindWorkspace, UserIdentity, WorkspaceFinder};
 use crate::store::db::Db;
 use crate::web::edge::note_workspace;
-use crate::web::extract::Query;
+use crate::web::extract::{Query, caller_of};
 use crate::web::identity::Authenticate;
 
 /// The header that names a workspace.
@@ -110,7 +110,7 @@ pub(crate) async fn belonging(parts: &mut Parts, db: &Db, id: &str, user: &UserI
     }
     let found = Arc::new(store::membership(db, id, &user.id).await?.or_not_found("workspace")?);
     check_second_factor(found.workspace.requires_second_factor, user.has_second_factor)?;
-    let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
+    let caller = caller_of(&parts.extensions);
     parts.extensions.insert(caller.in_workspace(id));
     note_workspace(&parts.extensions, id);
     parts.extensions.insert(Arc::clone(&found));

@@ -21,7 +21,7 @@ use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::store::db::row::Saved;
 use crate::web::extract::{Json, Path};
-use crate::web::openapi::{self, Refusal};
+use crate::web::openapi::{Refusal, refusing, says};
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
@@ -56,31 +56,16 @@ pub(crate) fn routes(kernel: &Kernel) -> ApiRouter<Kernel> {
         )
         .api_route(
             "/workspaces/join/{token}",
-            post_with(join, |operation| {
-                let mut operation = says("Accept an invitation", "For whom the invitation is.")(operation);
-                openapi::may_refuse(operation.inner_mut(), Refusal::NotFound);
-                operation
-            }),
+            post_with(join, refusing(&[Refusal::NotFound], says("Accept an invitation", "For whom the invitation is."))),
         )
 }
 
-fn says(
-    summary: &'static str,
-    description: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(summary).description(description)
-}
-
-/// The same, where not every member may.
+/// What is said where not every member may.
 fn guarded(
     summary: &'static str,
     description: &'static str,
 ) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| {
-        let mut operation = says(summary, description)(operation);
-        openapi::may_refuse(operation.inner_mut(), Refusal::Forbidden);
-        operation
-    }
+    refusing(&[Refusal::Forbidden], says(summary, description))
 }
 
 /// A workspace, as somebody who belongs to it sees it.

@@ -1,4 +1,4 @@
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use axum::Router;
 use axum::body::Body;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 use tracing::subscriber::DefaultGuard;
 
+use super::line::is_plain;
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::web::edge::{Edge, EdgeRules};

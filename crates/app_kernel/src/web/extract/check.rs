@@ -5,14 +5,12 @@
 //! This knows what schemars writes for Rust types, and only ever runs on input that serde has refused already: what it
 //! does not know, it lets pass, and serde's own sentence is the answer.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+mod single;
 
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+use self::single::{counted, mismatch, number_fault, text_fault};
+use super::schema::{Schema, resolve};
 use crate::base::error::FieldError;
 
 /// The most steps that one check takes: a schema of alternatives within alternatives could ask for very many.
@@ -22,24 +20,7 @@ const MAX_DEPTH: usize = 6 * super::MAX_JSON_DEPTH;
 /// The most mistakes that are looked for.
 const MAX_FAULTS: usize = 1_000;
 
-/// A type's JSON Schema, as it is read from input.
-#[derive(Debug)]
-pub(crate) struct Schema(Value);
-
 impl Schema {
-    /// The schema of `T`, made once.
-    pub(crate) fn of<T: JsonSchema>() -> Arc<Schema> {
-        static KNOWN: LazyLock<RwLock<HashMap<Cow<'static, str>, Arc<Schema>>>> = LazyLock::new(RwLock::default);
-        let id = T::schema_id();
-        if let Some(schema) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Arc::clone(schema);
-        }
-        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
-        let schema = Arc::new(Schema(generator.into_root_schema_for::<T>().to_value()));
-        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&schema));
-        schema
-    }
-
     /// Everything that is wrong with `value`; nothing where the schema has no objection.
     pub(crate) fn faults(&self, value: &Value) -> Vec<FieldError> {
         let mut check = Check { root: &self.0, steps: 0, depth: 0 };
@@ -49,76 +30,6 @@ impl Schema {
             return Vec::new(); // An unfinished comparison of alternatives may name the wrong one.
         }
         faults.into_iter().map(Fault::into_field_error).collect()
-    }
-
-    /// The schema itself.
-    pub(crate) fn root(&self) -> SchemaAt<'_> {
-        SchemaAt { root: &self.0, node: &self.0 }
-    }
-}
-
-/// A place in a schema, for those who follow a path through it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SchemaAt<'a> {
-    root: &'a Value,
-    node: &'a Value,
-}
-
-impl<'a> SchemaAt<'a> {
-    fn at(self, node: &'a Value) -> Self {
-        SchemaAt { node, ..self }
-    }
-
-    /// This place and all alternatives at it, references followed.
-    fn views(self) -> Vec<SchemaAt<'a>> {
-        let (mut open, mut views) = (vec![self], Vec::new());
-        while let Some(place) = open.pop() {
-            if views.len() == 64 {
-                break;
-            }
-            views.push(place);
-            let target = place.node.get("$ref").and_then(Value::as_str).and_then(|to| resolve(self.root, to));
-            open.extend(target.map(|node| self.at(node)));
-            for word in ["allOf", "anyOf", "oneOf"] {
-                let branches = place.node.get(word).and_then(Value::as_array).into_iter().flatten();
-                open.extend(branches.rev().map(|node| self.at(node)));
-            }
-        }
-        views
-    }
-
-    /// The property of this name, or else the one that only differs in case, `_` and `-` (a field that serde renames).
-    pub(crate) fn property(self, name: &str) -> Option<(&'a str, SchemaAt<'a>)> {
-        let properties =
-            || self.views().into_iter().filter_map(|view| view.node.get("properties")?.as_object()).flatten();
-        let found = properties().find(|(key, _)| *key == name).or_else(|| {
-            let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
-            let wanted = plain(name);
-            properties().find(|(key, _)| plain(key) == wanted)
-        });
-        found.map(|(key, node)| (key.as_str(), self.at(node)))
-    }
-
-    /// What values of a map hold.
-    pub(crate) fn map_value(self) -> Option<SchemaAt<'a>> {
-        let node = |view: SchemaAt<'a>| view.node.get("additionalProperties").filter(|node| node.is_object());
-        self.views().into_iter().find_map(node).map(|node| self.at(node))
-    }
-
-    /// What the elements of a list hold.
-    pub(crate) fn element(self) -> Option<SchemaAt<'a>> {
-        self.views().into_iter().find_map(|view| view.node.get("items")).map(|node| self.at(node))
-    }
-
-    /// Whether a value of this JSON type may stand here.
-    pub(crate) fn allows(self, wanted: &str) -> bool {
-        self.views().into_iter().any(|view| {
-            let is_type = types(view.node).any(|ty| ty == wanted);
-            let is_choice = |value: &Value| type_of(value) == wanted;
-            is_type
-                || view.node.get("const").is_some_and(is_choice)
-                || view.node.get("enum").and_then(Value::as_array).is_some_and(|all| all.iter().any(is_choice))
-        })
     }
 }
 
@@ -161,6 +72,12 @@ impl Fault {
             _ => 0,
         }
     }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(mut words: Vec<String>) -> String {
+    let last = words.pop().unwrap_or_default();
+    if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) }
 }
 
 /// Appends a key to a JSON Pointer (RFC 6901).
@@ -329,129 +246,10 @@ fn branches<'a>(schema: &'a Map<String, Value>, word: &str) -> &'a [Value] {
     schema.get(word).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn resolve<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
-    root.pointer(reference.strip_prefix('#')?)
-}
-
 fn below(pointer: &str, key: &str) -> String {
     let mut pointer = pointer.to_owned();
     push_key(&mut pointer, key);
     pointer
-}
-
-fn types(schema: &Value) -> impl Iterator<Item = &str> {
-    let ty = schema.get("type");
-    let list = ty.and_then(Value::as_array).into_iter().flatten();
-    ty.into_iter().chain(list).filter_map(Value::as_str)
-}
-
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// With its article, as it stands after `must be`.
-fn described(ty: &str) -> &'static str {
-    match ty {
-        "null" => "null",
-        "boolean" => "true or false",
-        "number" => "a number",
-        "integer" => "a whole number",
-        "string" => "a text",
-        "array" => "a list",
-        _ => "an object",
-    }
-}
-
-fn mismatch(schema: &Map<String, Value>, value: &Value) -> Option<What> {
-    let actual = type_of(value);
-    let ty = schema.get("type");
-    let list = ty.and_then(Value::as_array).into_iter().flatten();
-    let wanted: Vec<&str> = ty.into_iter().chain(list).filter_map(Value::as_str).collect();
-    if !wanted.is_empty() && !wanted.iter().any(|ty| *ty == actual || (*ty == "number" && actual == "integer")) {
-        let names: Vec<_> = wanted.into_iter().filter(|ty| *ty != "null").map(described).collect();
-        return Some(What::Type(if names.is_empty() { vec!["null"] } else { names }));
-    }
-    let choices = match (schema.get("const"), schema.get("enum")) {
-        (Some(only), _) => std::slice::from_ref(only),
-        (None, Some(Value::Array(all))) => all.as_slice(),
-        _ => return None,
-    };
-    (!choices.contains(value)).then(|| {
-        let named = choices.iter().filter(|choice| !choice.is_null());
-        What::Choice(
-            named
-                .map(|choice| format!("`{}`", choice.as_str().map_or_else(|| choice.to_string(), str::to_owned)))
-                .collect(),
-        )
-    })
-}
-
-fn number_fault(schema: &Map<String, Value>, number: &serde_json::Number) -> Option<What> {
-    let (least, most) = match schema.get("format").and_then(Value::as_str) {
-        Some("int32") => (Some(Value::from(i32::MIN)), Some(Value::from(i32::MAX))),
-        Some("int64" | "int") => (None, Some(Value::from(i64::MAX))),
-        Some("uint32") => (Some(Value::from(0)), Some(Value::from(u32::MAX))),
-        _ => (None, None),
-    };
-    let bound = |word: &str, of_type: Option<Value>| schema.get(word).cloned().or(of_type);
-    let compared = |limit: &Value| compare(number, limit.as_number()?);
-    if let Some(least) = bound("minimum", least).filter(|least| compared(least).is_some_and(std::cmp::Ordering::is_lt))
-    {
-        return Some(What::Other(format!("must be at least {least}")));
-    }
-    let most = bound("maximum", most).filter(|most| compared(most).is_some_and(std::cmp::Ordering::is_gt))?;
-    Some(What::Other(format!("must be at most {most}")))
-}
-
-fn compare(a: &serde_json::Number, b: &serde_json::Number) -> Option<std::cmp::Ordering> {
-    match (a.as_i128(), b.as_i128()) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
-    }
-}
-
-fn text_fault(schema: &Map<String, Value>, text: &str) -> Option<What> {
-    let other = |message: String| Some(What::Other(message));
-    let bound = |word: &str| schema.get(word).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-    let length = || text.chars().count();
-    if let Some(least) = bound("minLength").filter(|least| length() < *least) {
-        return other(format!("must have at least {}", counted(least, "character")));
-    }
-    if let Some(most) = bound("maxLength").filter(|most| length() > *most) {
-        return other(format!("must have at most {}", counted(most, "character")));
-    }
-    match schema.get("format").and_then(Value::as_str)? {
-        "date-time" if text.parse::<jiff::Timestamp>().is_err() => {
-            other("must be a time such as 2026-01-30T12:00:00Z".to_owned())
-        }
-        "date" if text.parse::<jiff::civil::Date>().is_err() => other("must be a day such as 2026-01-30".to_owned()),
-        "partial-time" if text.parse::<jiff::civil::Time>().is_err() => {
-            other("must be a time of day such as 12:30:00".to_owned())
-        }
-        "uuid" if uuid::Uuid::try_parse(text).is_err() => other("must be a UUID".to_owned()),
-        "ipv4" if text.parse::<std::net::Ipv4Addr>().is_err() => other("must be an IPv4 address".to_owned()),
-        "ipv6" if text.parse::<std::net::Ipv6Addr>().is_err() => other("must be an IPv6 address".to_owned()),
-        "ip" if text.parse::<std::net::IpAddr>().is_err() => other("must be an IP address".to_owned()),
-        _ => None,
-    }
-}
-
-fn counted(n: usize, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
-}
-
-/// `a`, `a or b`, `a, b or c`.
-fn one_of(mut words: Vec<String>) -> String {
-    let last = words.pop().unwrap_or_default();
-    if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) }
 }
 
 #[cfg(test)]
@@ -459,6 +257,7 @@ fn one_of(mut words: Vec<String>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use schemars::JsonSchema;
     use serde::Deserialize;
     use serde_json::json;
 
@@ -623,20 +422,5 @@ mod tests {
         let deep = (1..crate::web::extract::MAX_JSON_DEPTH)
             .fold(json!({ "n": "x" }), |next, _| json!({ "n": 1, "next": next }));
         assert_eq!(faults::<Node>(&deep), [format!("{}/n must be a whole number", "/next".repeat(63))]);
-    }
-
-    #[test]
-    fn a_renamed_property_is_found_by_its_plain_name() {
-        #[derive(Deserialize, JsonSchema)]
-        #[serde(rename_all = "camelCase")]
-        struct Renamed {
-            first_name: String,
-            list_items: Vec<Item>,
-        }
-        let schema = Schema::of::<Renamed>();
-        assert_eq!(schema.root().property("first_name").expect("a property").0, "firstName");
-        let (_, items) = schema.root().property("list_items").expect("a property");
-        assert_eq!(items.element().expect("elements").property("price").expect("a property").0, "price");
-        assert!(schema.root().property("last_name").is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use aide::OperationInput;
 use axum::extract::{FromRef, FromRequestParts};
+use axum::http::Extensions;
 use axum::http::request::Parts;
 
 use crate::base::caller::Caller;
@@ -13,8 +14,9 @@ use crate::kernel::Kernel;
 use crate::store::db::Db;
 use crate::web::edge::{self, ClientAddress, RequestId};
 
-fn caller(parts: &Parts) -> Caller {
-    parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
+/// Whoever asks; anonymous where nobody said.
+pub(crate) fn caller_of(extensions: &Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
 }
 
 impl<S> FromRequestParts<S> for Kernel
@@ -38,7 +40,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        Ok(Kernel::from_ref(state).db()?.with_caller(caller(parts)))
+        Ok(Kernel::from_ref(state).db()?.with_caller(caller_of(&parts.extensions)))
     }
 }
 
@@ -52,7 +54,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let kernel = Kernel::from_ref(state);
-        Ok(kernel.jobs()?.on(&kernel.db()?.with_caller(caller(parts))))
+        Ok(kernel.jobs()?.on(&kernel.db()?.with_caller(caller_of(&parts.extensions))))
     }
 }
 
@@ -61,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(caller(parts))
+        Ok(caller_of(&parts.extensions))
     }
 }
 

@@ -15,11 +15,13 @@ mod context;
 mod json;
 mod params;
 mod path;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod valid;
 
 pub use super::edge::{ClientAddress, RequestId};
+pub(crate) use context::caller_of;
 pub(crate) use json::request_body;
 pub use json::{Json, MAX_JSON_DEPTH};
 pub use params::{Form, Query};
@@ -34,7 +36,8 @@ use axum::http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use self::check::{Schema, push_key};
+use self::check::push_key;
+use self::schema::Schema;
 use super::reply::MAX_FIELD_ERRORS;
 use crate::base::error::{Error, FieldError, Result};
 

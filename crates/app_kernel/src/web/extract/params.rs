@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::check::{Schema, SchemaAt, push_key};
+use super::check::push_key;
+use super::schema::{Schema, SchemaAt};
 use super::{media_type, read_body, serde_fault, unprocessable, unsupported_media_type, wrapper};
 use crate::base::error::{Error, FieldError, Result};
 use crate::web::openapi;

@@ -9,7 +9,8 @@ use garde::Validate;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::check::{Schema, SchemaAt, push_key};
+use super::check::push_key;
+use super::schema::{Schema, SchemaAt};
 use super::{Form, Json, Path, Query, wrong_fields};
 use crate::base::error::{Error, FieldError, Result};
 

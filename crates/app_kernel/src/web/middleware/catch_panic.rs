@@ -11,6 +11,7 @@ use std::task::Poll;
 use axum::response::Response;
 
 use crate::base::error::Error;
+use crate::base::panic::text_of;
 use crate::web::reply::problem;
 
 thread_local! {
@@ -28,12 +29,6 @@ pub(in crate::web) struct Panic {
 /// Whether a panic on this thread would be caught and logged here.
 pub(crate) fn is_catching() -> bool {
     IS_CATCHING.get()
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
 }
 
 /// Makes panics that are caught here note their place instead of printing it. Once per process; other panics go where they went.
@@ -76,6 +71,6 @@ impl Panic {
 
     fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let place = PLACE.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
-        Panic { message: panic_text(payload).to_owned(), place }
+        Panic { message: text_of(payload).unwrap_or("a value that is no text").to_owned(), place }
     }
 }

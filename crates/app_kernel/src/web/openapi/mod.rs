@@ -15,6 +15,7 @@ use aide::openapi::{
     HeaderStyle, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr,
     SchemaObject, SecurityRequirement, StatusCode,
 };
+use aide::transform::TransformOperation;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use schemars::generate::{Contract, SchemaSettings};
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 use super::extract::request_body;
 use crate::base::error::{Error, Result};
+use crate::base::panic::text_of;
 use crate::kernel::Kernel;
 
 pub(crate) use before::Before;
@@ -77,9 +79,8 @@ pub(crate) fn assemble(
 /// Where `build` panicked, with its words.
 pub(crate) fn without_conflicts<R>(build: impl FnOnce() -> R) -> Result<R> {
     catch_unwind(AssertUnwindSafe(build)).map_err(|panic| {
-        let words =
-            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Error::internal(format!("the routes can't be put together: {}", words.unwrap_or("no reason was given").trim()))
+        let words = text_of(&*panic).unwrap_or("no reason was given");
+        Error::internal(format!("the routes can't be put together: {}", words.trim()))
     })
 }
 
@@ -124,6 +125,28 @@ pub(crate) fn may_refuse(operation: &mut Operation, refusal: Refusal) {
     let reference = format!("#/components/responses/{name}");
     let answers = &mut operation.responses.get_or_insert_default().responses;
     answers.insert(StatusCode::Code(status), ReferenceOr::Reference { reference, summary: None, description: None });
+}
+
+/// What an operation is, in words.
+pub(crate) fn says(
+    summary: &'static str,
+    description: &'static str,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| operation.summary(summary).description(description)
+}
+
+/// The same for an operation that, beside what its extractors refuse, turns some callers away itself.
+pub(crate) fn refusing(
+    refusals: &'static [Refusal],
+    said: impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_>,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| {
+        let mut operation = said(operation);
+        for refusal in refusals {
+            may_refuse(operation.inner_mut(), *refusal);
+        }
+        operation
+    }
 }
 
 /// A header that may be given.

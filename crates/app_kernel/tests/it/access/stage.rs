@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::PROVIDER;
 use crate::auth::{our_header, signed};
+use crate::support::people::user;
 use crate::workspaces::project;
 
 /// What is there before a request.
@@ -53,17 +54,10 @@ impl Stage {
     pub(super) async fn set(service: &TestService, password_hash: &Secret, n: usize) -> Self {
         let (db, now) = (service.db(), service.now());
         let users = PEOPLE.map(|name| User {
-            email: address(name, n),
-            email_key: address(name, n),
             name: Some(name.to_owned()),
             password_hash: Some(password_hash.clone()),
             role: if name == "administrator" { Role::Admin } else { Role::User },
-            is_active: true,
-            email_verified_at: None,
-            password_changed_at: None,
-            session_epoch: 0,
-            personal_workspace_id: None,
-            last_sign_in_at: None,
+            ..user(&address(name, n))
         });
         let mut users = db.save_many(users).await.expect("users");
         let ids: Vec<String> = users.iter().map(|user| user.id.clone()).collect();

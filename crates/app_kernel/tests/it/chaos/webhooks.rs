@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::moment;
 use super::victim::{Victim, Work};
+use crate::support::people::user;
 use crate::support::receiver::{Received, Receiver, Way};
 use crate::support::{Dice, figure, is_full, scale, seed};
 use crate::webhooks::signed_by;
@@ -75,20 +76,7 @@ fn tries(requests: &[Received], webhook: &NewWebhook) -> Option<BTreeMap<String,
 
 /// A workspace that somebody has.
 async fn workspace(db: &Db) -> String {
-    let user = app_kernel::feature::auth::User {
-        email: "ann@example.com".to_owned(),
-        email_key: "ann@example.com".to_owned(),
-        name: None,
-        password_hash: None,
-        role: app_kernel::feature::auth::Role::User,
-        is_active: true,
-        email_verified_at: None,
-        password_changed_at: None,
-        session_epoch: 0,
-        personal_workspace_id: None,
-        last_sign_in_at: None,
-    };
-    let created_by_user_id = db.save(user).await.expect("a user").id;
+    let created_by_user_id = db.save(user("ann@example.com")).await.expect("a user").id;
     let workspace =
         Workspace { name: "Acme".to_owned(), is_personal: false, created_by_user_id, requires_second_factor: false };
     db.save(workspace).await.expect("a workspace").id

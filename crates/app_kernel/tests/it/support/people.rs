@@ -3,6 +3,23 @@
 use app_kernel::feature::auth::{Role, User};
 use app_kernel::testing::{Client, TestService};
 
+/// Somebody for the table, who has only an address.
+pub(crate) fn user(address: &str) -> User {
+    User {
+        email: address.to_owned(),
+        email_key: address.to_owned(),
+        name: None,
+        password_hash: None,
+        role: Role::User,
+        is_active: true,
+        email_verified_at: None,
+        password_changed_at: None,
+        session_epoch: 0,
+        personal_workspace_id: None,
+        last_sign_in_at: None,
+    }
+}
+
 /// Somebody whose role is admin from the first request on.
 pub(crate) async fn admin(service: &TestService) -> Client {
     let root = service.sign_up("root").await;

@@ -12,8 +12,8 @@ use crate::base::error::Result;
 use crate::feature::auth::Auth;
 use crate::feature::auth::extract::SignedIn;
 use crate::feature::auth::flows::Visit;
-use crate::feature::auth::routes::says;
 use crate::web::extract::Json;
+use crate::web::openapi::says;
 use crate::web::reply::{Accepted, NoContent};
 
 /// The routes, without a prefix.

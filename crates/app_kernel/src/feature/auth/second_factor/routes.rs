@@ -12,8 +12,9 @@ use crate::base::error::Result;
 use crate::feature::auth::Auth;
 use crate::feature::auth::extract::SignedIn;
 use crate::feature::auth::flows::Visit;
-use crate::feature::auth::routes::{TokensView, says};
+use crate::feature::auth::routes::TokensView;
 use crate::web::extract::Json;
+use crate::web::openapi::says;
 use crate::web::reply::{Created, NoContent};
 
 /// The routes, without a prefix.
