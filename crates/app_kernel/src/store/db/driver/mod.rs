@@ -96,8 +96,12 @@ pub(crate) trait Operation: Send + Sync + 'static {
         false
     }
 
-    /// Whether it is one statement that reads a row by its key: then others of the kind may be on their way on the same connection.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the others have no such protocol"))]
+    /// Whether it is one statement that reads a row by its key, and so is quick. On PostgreSQL others of the kind may be on their way on the
+    /// same connection; on SQLite it is done at once, where that is possible.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        allow(dead_code, reason = "on MySQL it is a statement as others are")
+    )]
     fn is_lookup(&self) -> bool {
         false
     }

@@ -5,6 +5,7 @@ pub(crate) mod copy;
 mod error;
 mod group;
 mod log;
+mod readers;
 mod session;
 mod threads;
 
@@ -18,6 +19,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use group::{GroupedWrite, NotCommitted};
+use readers::Readers;
 pub(crate) use session::{RowRef, Session};
 use threads::{ReadJob, WriteJob};
 
@@ -35,6 +37,7 @@ const QUEUE: usize = 4096;
 pub(crate) struct Driver {
     writes: flume::Sender<WriteJob>,
     reads: flume::Sender<ReadJob>,
+    readers: Arc<Readers>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     log: PathBuf,
     statement_timeout: Duration,
@@ -73,13 +76,13 @@ impl Driver {
         let keeper = log::LogKeeper::new(&path, Arc::clone(&gate));
         // The writer opens first: it makes the file and turns the log on.
         threads.push(threads::start("sqlite-writer", &path, options, threads::Role::Write(write_queue, keeper)).await?);
-        for number in 0..options.pool_size.unwrap_or(READERS) {
-            let name = format!("sqlite-reader-{number}");
-            let role = threads::Role::Read(read_queue.clone(), Arc::clone(&gate));
-            threads.push(threads::start(&name, &path, options, role).await?);
+        let readers = Readers::new(options.pool_size.unwrap_or(READERS), gate);
+        for (number, seat) in readers.seats().enumerate() {
+            let role = threads::Role::Read(read_queue.clone(), seat);
+            threads.push(threads::start(&format!("sqlite-reader-{number}"), &path, options, role).await?);
         }
         let (log, threads) = (log::path_of(&path), Mutex::new(threads));
-        Ok(Driver { writes, reads, threads, log, statement_timeout: options.statement_timeout })
+        Ok(Driver { writes, reads, readers, threads, log, statement_timeout: options.statement_timeout })
     }
 
     pub(crate) fn load(&self) -> super::Load {
@@ -95,9 +98,15 @@ impl Driver {
     async fn connect_to_look(path: &Path, options: &Options) -> Result<Self, DbError> {
         let (writes, _) = flume::bounded(0);
         let (reads, read_queue) = flume::bounded(QUEUE);
-        let thread = threads::start("sqlite-reader", path, options, threads::Role::Look(read_queue)).await?;
-        let (log, threads) = (log::path_of(path), Mutex::new(vec![thread]));
-        Ok(Driver { writes, reads, threads, log, statement_timeout: options.statement_timeout })
+        // Nobody writes there, so the gate never closes.
+        let readers = Readers::new(1, Arc::default());
+        let mut threads = Vec::new();
+        for seat in readers.seats() {
+            let role = threads::Role::Look(read_queue.clone(), seat);
+            threads.push(threads::start("sqlite-reader", path, options, role).await?);
+        }
+        let (log, threads) = (log::path_of(path), Mutex::new(threads));
+        Ok(Driver { writes, reads, readers, threads, log, statement_timeout: options.statement_timeout })
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
@@ -105,6 +114,9 @@ impl Driver {
     }
 
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        if let Some(output) = self.readers.look_up_at_once(&operation) {
+            return Ok(output);
+        }
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
             let _ = reply.send(run_now(&operation, connection));

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::super::{DbError, Options};
 use super::group::{GroupedWrite, Groups, write_alone};
-use super::log::{Gate, KEPT, LogKeeper};
+use super::log::{KEPT, LogKeeper};
+use super::readers::{Reader, Seat};
 use super::refused;
 
 /// How long to wait for another process that writes to the same file.
@@ -48,9 +49,9 @@ pub(super) enum Step {
 /// What a thread does with its connection.
 pub(super) enum Role {
     Write(flume::Receiver<WriteJob>, LogKeeper),
-    Read(flume::Receiver<ReadJob>, Arc<Gate>),
+    Read(flume::Receiver<ReadJob>, Seat),
     /// Reads, and leaves nothing behind, not even an empty file.
-    Look(flume::Receiver<ReadJob>),
+    Look(flume::Receiver<ReadJob>, Seat),
 }
 
 /// Starts a thread and waits until its connection is open.
@@ -62,12 +63,16 @@ pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role
         Err(error) => drop(opened.send(Err(error))),
         Ok(mut connection) => {
             let deadline = Deadline::watch(&mut connection, timeout);
-            let _ = opened.send(Ok(()));
             match role {
-                Role::Write(queue, log) => write_all(connection, &queue, &deadline, log),
-                Role::Read(queue, gate) => read_all(connection, &queue, &deadline, &gate),
-                // Nobody writes there, so no gate ever closes.
-                Role::Look(queue) => read_all(connection, &queue, &deadline, &Gate::default()),
+                Role::Write(queue, log) => {
+                    let _ = opened.send(Ok(()));
+                    write_all(connection, &queue, &deadline, log);
+                }
+                Role::Read(queue, seat) | Role::Look(queue, seat) => {
+                    seat.take(Reader { connection, deadline });
+                    let _ = opened.send(Ok(()));
+                    read_all(&queue, &seat);
+                }
             }
         }
     });
@@ -80,7 +85,7 @@ pub(super) async fn start(name: &str, path: &Path, options: &Options, role: Role
 
 fn open(path: &Path, role: &Role, full_sync: bool) -> rusqlite::Result<Connection> {
     let is_writer = matches!(role, Role::Write(..));
-    let connection = if matches!(role, Role::Look(_)) { open_to_look(path)? } else { Connection::open(path)? };
+    let connection = if matches!(role, Role::Look(..)) { open_to_look(path)? } else { Connection::open(path)? };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if is_writer {
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -119,7 +124,7 @@ fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Stops a statement that runs for too long.
-struct Deadline {
+pub(super) struct Deadline {
     started: Instant,
     /// In milliseconds after `started`; 0 for none.
     at: Arc<AtomicU64>,
@@ -127,7 +132,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    fn watch(connection: &mut Connection, timeout: Duration) -> Self {
+    pub(super) fn watch(connection: &mut Connection, timeout: Duration) -> Self {
         let (started, at) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let watched = Arc::clone(&at);
         let is_over = move || {
@@ -142,7 +147,12 @@ impl Deadline {
 
     /// From now on, until the next call.
     fn begin(&self) {
-        let at = (self.started.elapsed() + self.timeout).as_millis() as u64;
+        self.begin_at(Instant::now());
+    }
+
+    /// From a moment that was just now, until the next call.
+    pub(super) fn begin_at(&self, now: Instant) {
+        let at = (now.saturating_duration_since(self.started) + self.timeout).as_millis() as u64;
         self.at.store(at.max(1), Ordering::Relaxed);
     }
 
@@ -161,16 +171,18 @@ pub(super) fn end_this_reader(_: &mut Connection) {
     ENDS.set(true);
 }
 
-fn read_all(mut connection: Connection, queue: &flume::Receiver<ReadJob>, deadline: &Deadline, gate: &Gate) {
+fn read_all(queue: &flume::Receiver<ReadJob>, seat: &Seat) {
     while let Ok(job) = queue.recv() {
-        let _pass = gate.enter();
-        deadline.begin();
-        // A panic answers its caller by dropping the channel; the thread lives on.
-        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+        seat.use_it(|Reader { connection, deadline }| {
+            deadline.begin();
+            // A panic answers its caller by dropping the channel; the thread lives on.
+            let _ = catch_unwind(AssertUnwindSafe(|| job(connection)));
+        });
         if ENDS.get() {
             break;
         }
     }
+    seat.leave();
 }
 
 fn write_all(mut connection: Connection, queue: &flume::Receiver<WriteJob>, deadline: &Deadline, mut log: LogKeeper) {
