@@ -37,3 +37,7 @@ mod support;
 mod web;
 mod webhooks;
 mod workspaces;
+
+/// What new services take: memory that a burst needed goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
