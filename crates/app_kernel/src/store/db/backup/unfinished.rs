@@ -7,7 +7,6 @@ use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::{Operation, Session};
 use crate::store::db::schema::TableDef;
 use crate::store::db::start::StartLock;
-use crate::store::db::url::DatabaseUrl;
 use crate::store::db::{Db, DbResult};
 
 /// The list, once the tables have their places.
@@ -18,7 +17,7 @@ pub(in crate::store::db) async fn finish(db: &Db) -> Result<()> {
     if db.backend() != Backend::MySql || !db.read(IsUnfinished).await? {
         return Ok(());
     }
-    let alone = StartLock::take(&DatabaseUrl::parse(&db.shared.url)?).await?;
+    let alone = StartLock::take(&db.shared.url).await?;
     let finished = finish_alone(db).await;
     alone.release().await;
     finished
@@ -30,8 +29,7 @@ pub(super) async fn finish_alone(db: &Db) -> Result<()> {
         return Ok(());
     }
     tracing::warn!(target: "app_kernel::backup", "a restore was killed before its end; its checks and foreign keys are made now");
-    let backups = db.backups()?;
-    let driver = backups.connect().await?;
+    let driver = db.backups()?.connect_apart().await?;
     let finished = driver.read(Finish).await;
     driver.close().await;
     Ok(finished?)
