@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::dialect::Backend;
-use super::dialect::ddl::quoted;
+use super::dialect::ddl::{quoted, quoted_list};
 use super::driver::{Operation, RowRef, Session};
 use super::entity::{ID, VERSION};
 use super::history;
@@ -163,7 +163,7 @@ impl Operation for Pending {
 
     async fn run(&self, session: &mut Session<'_>) -> DbResult<Vec<Change>> {
         let dialect = session.dialect();
-        let columns = COLUMNS.map(|name| quoted(name, dialect)).join(", ");
+        let columns = quoted_list(COLUMNS, dialect);
         let (table, seq) = (quoted(CHANGES, dialect), quoted(COLUMNS[0], dialect));
         let held = if self.held { " FOR UPDATE SKIP LOCKED" } else { "" };
         let sql = format!("SELECT {columns} FROM {table} ORDER BY {seq} LIMIT {}{held}", self.most);

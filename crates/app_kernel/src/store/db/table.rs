@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::dialect::ddl::quoted;
+use super::dialect::ddl::{quoted, quoted_list};
 use super::dialect::{Backend, Dialect};
 use super::driver::RowRef;
 use super::entity::{CREATED_AT, DELETED_AT, Entity, EntityDef, ID, UPDATED_AT, VERSION};
@@ -129,7 +129,7 @@ impl Statements {
             text
         };
         let places = |from: usize, count: usize| (from..from + count).map(place).collect::<Vec<_>>().join(", ");
-        let list = |names: &[&str]| names.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ");
+        let list = |names: &[&str]| quoted_list(names.iter().copied(), dialect);
         let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
 
         let select = format!("SELECT {} FROM {table}", list(&names));

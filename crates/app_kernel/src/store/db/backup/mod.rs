@@ -4,6 +4,7 @@
 //! reads, and `native_<stamp>_<schema>.backup`, which the database's own tools read. It is called a backup only after it was read back.
 //! A restore makes a safety copy first, and is all or nothing: the database is as it was in the backup, byte for byte, or as it was before.
 
+pub(super) mod bulk;
 mod catalogue;
 mod copy;
 mod csv;
@@ -11,7 +12,7 @@ mod dump;
 mod export;
 mod fingerprint;
 pub(super) mod folder;
-pub(super) mod load;
+mod load;
 mod load_table;
 mod make;
 mod manifest;
@@ -36,7 +37,6 @@ pub use verify::{Listed, list_in, verify_in};
 
 pub(super) use catalogue::is_ours;
 pub(super) use folder::{make_folder, sync_folder};
-pub(super) use load as bulk;
 pub(super) use snapshot::Snapshot;
 
 use super::Db;

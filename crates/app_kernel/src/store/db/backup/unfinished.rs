@@ -3,7 +3,7 @@
 
 use super::load::{add_constraints, drop_scratch};
 use crate::base::error::Result;
-use crate::store::db::dialect::{Backend, Dialect};
+use crate::store::db::dialect::Backend;
 use crate::store::db::driver::{Operation, Session};
 use crate::store::db::schema::TableDef;
 use crate::store::db::start::StartLock;
@@ -36,12 +36,8 @@ pub(super) async fn finish_alone(db: &Db) -> Result<()> {
 }
 
 /// Writes the list under another name, for the RENAME.
-pub(super) async fn write_list(
-    session: &mut Session<'_>,
-    name: &str,
-    definitions: &[TableDef],
-    dialect: &dyn Dialect,
-) -> DbResult<()> {
+pub(super) async fn write_list(session: &mut Session<'_>, name: &str, definitions: &[TableDef]) -> DbResult<()> {
+    let dialect = session.dialect();
     let create = format!(
         "CREATE TABLE `{name}` (n BIGINT PRIMARY KEY, in_table VARCHAR(64) NOT NULL, constraint_name VARCHAR(64) NOT NULL, \
          statement TEXT NOT NULL) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"
