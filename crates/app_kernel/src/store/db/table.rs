@@ -10,7 +10,7 @@ use super::driver::RowRef;
 use super::entity::{CREATED_AT, DELETED_AT, Entity, EntityDef, ID, UPDATED_AT, VERSION};
 use super::row::{DecodeError, Row, Saved};
 use super::schema::CHANGES;
-use super::value::ColumnType;
+use super::value::{ColumnType, Value};
 
 /// A table of the schema, ready for use. The columns always stand in this order:
 /// `id`, its own, `created_at`, `updated_at`, `deleted_at`, `version`.
@@ -95,8 +95,12 @@ impl Table {
 
     /// Reads a row whose columns stand in the table's order.
     pub(crate) fn read_row(&self, row: &RowRef<'_>) -> Result<Row, DecodeError> {
-        let values = self.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<_, _>>()?;
-        Ok(Row::new(Arc::clone(&self.columns), values))
+        Ok(Row::new(Arc::clone(&self.columns), self.read_values(row)?))
+    }
+
+    /// The same without the names.
+    pub(crate) fn read_values(&self, row: &RowRef<'_>) -> Result<Vec<Value>, DecodeError> {
+        self.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect()
     }
 }
 
