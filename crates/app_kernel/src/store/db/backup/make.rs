@@ -225,7 +225,7 @@ impl Drop for Temporary {
     }
 }
 
-/// The names of our tables.
+/// Our tables, as the database has them; their rows are not counted.
 pub(super) struct OurTables(pub(super) std::sync::Arc<[EntityDef]>);
 
 impl Operation for OurTables {
