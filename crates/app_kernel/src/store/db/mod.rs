@@ -24,6 +24,7 @@ mod migrate;
 mod migration_files;
 pub mod moves;
 mod ops;
+pub(crate) mod places;
 mod plan;
 mod register;
 pub mod row;
