@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Cell, Sums, Who};
 use crate::base::error::Result;
-use crate::store::db::changes::list_of;
 use crate::store::db::entity::{Entity, EntityDef};
+use crate::store::db::places::list_of;
 use crate::store::db::value::Value;
 use crate::store::db::{Backend, Db};
 

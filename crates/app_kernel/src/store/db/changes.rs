@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::dialect::Backend;
-use super::dialect::ddl::quoted;
+use super::dialect::ddl::{quoted, quoted_list};
 use super::driver::{Operation, RowRef, Session};
 use super::entity::{ID, VERSION};
 use super::history;
 use super::ops::read::Select;
+use super::places::{list_of, padded, padded_length};
 use super::row::DecodeError;
 use super::schema::CHANGES;
 use super::table::Table;
@@ -109,9 +110,9 @@ impl Db {
     /// Deletes change records that somebody else has now.
     pub(crate) async fn forget_changes(&self, seqs: &[i64]) -> Result<()> {
         for chunk in seqs.chunks(AT_ONCE) {
-            let places = padded(chunk);
-            let sql = format!("DELETE FROM [{CHANGES}] WHERE [seq] IN ({})", list_of("?", places.len()));
-            self.execute(sql, places.into_iter().map(|seq| Value::Int(*seq)).collect::<Vec<_>>()).await?;
+            let seqs: Vec<Value> = padded(chunk).map(|seq| Value::Int(*seq)).collect();
+            let sql = format!("DELETE FROM [{CHANGES}] WHERE [seq] IN ({})", list_of("?", seqs.len()));
+            self.execute(sql, seqs).await?;
         }
         Ok(())
     }
@@ -130,16 +131,6 @@ impl Db {
     pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
-}
-
-/// `?, ?, ?`
-pub(crate) fn list_of(place: &str, count: usize) -> String {
-    vec![place; count].join(", ")
-}
-
-/// Up to the next power of two with the last one again, so that few statements are prepared.
-pub(crate) fn padded<T>(chunk: &[T]) -> Vec<&T> {
-    chunk.iter().chain(std::iter::repeat(chunk.last()).flatten()).take(chunk.len().next_power_of_two()).collect()
 }
 
 /// A version's row without what is secret now: a column may have become so after the version was written.
@@ -163,7 +154,7 @@ impl Operation for Pending {
 
     async fn run(&self, session: &mut Session<'_>) -> DbResult<Vec<Change>> {
         let dialect = session.dialect();
-        let columns = COLUMNS.map(|name| quoted(name, dialect)).join(", ");
+        let columns = quoted_list(COLUMNS, dialect);
         let (table, seq) = (quoted(CHANGES, dialect), quoted(COLUMNS[0], dialect));
         let held = if self.held { " FOR UPDATE SKIP LOCKED" } else { "" };
         let sql = format!("SELECT {columns} FROM {table} ORDER BY {seq} LIMIT {}{held}", self.most);
@@ -210,10 +201,9 @@ impl Operation for Versions {
         let values = if dialect.backend() == Backend::Sqlite { "VALUES " } else { "" };
         let mut found = HashMap::with_capacity(self.wanted.len());
         for chunk in self.wanted.chunks(AT_ONCE) {
-            let pairs = padded(chunk);
             let mut sql = format!("SELECT {id}, {version}, {data} FROM {history} WHERE ({id}, {version}) IN ({values}");
-            let mut params = Vec::with_capacity(pairs.len() * 2);
-            for (id, version) in pairs {
+            let mut params = Vec::with_capacity(padded_length(chunk) * 2);
+            for (id, version) in padded(chunk) {
                 sql.push_str(if params.is_empty() { "(" } else { ", (" });
                 for value in [Value::from(id), Value::Int(*version)] {
                     sql.push_str(if params.len() % 2 == 1 { ", " } else { "" });

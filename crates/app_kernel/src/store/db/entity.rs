@@ -131,6 +131,13 @@ impl EntityDef {
             || self.indexes.iter().any(|index| index.columns.contains(&column.name))
     }
 
+    /// All its indexes: those said at a column, then those over several.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = IndexDef> {
+        let is_single = |own: &&ColumnDef| own.index || own.unique || own.foreign_key.is_some();
+        let over = |own: &ColumnDef| IndexDef { columns: vec![own.name.clone()], unique: own.unique };
+        self.columns.iter().filter(is_single).map(over).chain(self.indexes.iter().cloned())
+    }
+
     /// The name of the table that keeps the versions.
     #[must_use]
     pub fn history_table(&self) -> String {

@@ -24,6 +24,7 @@ mod migrate;
 mod migration_files;
 pub mod moves;
 mod ops;
+pub(crate) mod places;
 mod plan;
 mod register;
 pub mod row;
@@ -103,7 +104,7 @@ struct Shared {
     /// Whether changes leave records, which the audit is made of.
     is_audited: bool,
     /// For backups, which have connections of their own.
-    url: Secret,
+    url: DatabaseUrl,
     backups: Option<BackupOptions>,
     migrations: MigrationOptions,
     remote: Option<Arc<dyn Remote>>,
@@ -156,12 +157,11 @@ impl Db {
         let declared = entities.iter().map(|entity| Table::new((*entity).clone(), dialect, is_audited));
         let tables = Tables::new(declared, options.schema_strict);
         let DbOptions { clock, backups, remote, migrations, .. } = options;
-        let (finds, url) = (FindCache::default(), url.text);
         let shared = Shared {
             vitals: Vitals::new(dialect.backend()),
             driver,
             tables,
-            finds,
+            finds: FindCache::default(),
             clock,
             is_audited,
             url,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::dialect::{Backend, Dialect};
 use super::entity::{
-    self, AUTOMATIC, CREATED_AT, ColumnDef, DELETED_AT, EntityDef, ForeignKey, ID, UPDATED_AT, VERSION, is_valid_name,
+    AUTOMATIC, CREATED_AT, DELETED_AT, EntityDef, ForeignKey, ID, IndexDef, UPDATED_AT, VERSION, is_valid_name,
 };
 use super::filter;
 use super::value::{ColumnType, Value};
@@ -155,10 +155,7 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
     columns.push(nullable(DELETED_AT, ColumnType::Timestamp));
     columns.push(column(VERSION, ColumnType::Int));
 
-    let is_single = |own: &&ColumnDef| own.index || own.unique || own.foreign_key.is_some();
-    let over = |own: &ColumnDef| entity::IndexDef { columns: vec![own.name.clone()], unique: own.unique };
-    let single = entity.columns.iter().filter(is_single).map(over);
-    let indexes = single.chain(entity.indexes.iter().cloned()).map(|index| index_of(table, index, dialect.backend()));
+    let indexes = entity.all_indexes().map(|index| index_of(table, index, dialect.backend()));
     let mut checks = Vec::new();
     for own in &entity.columns {
         if let Some(check) = &own.check {
@@ -187,14 +184,18 @@ fn rows_of(entity: &EntityDef, dialect: &dyn Dialect) -> Result<TableDef> {
 /// An index as this database has it. Queries are in the order of the id where nothing else is said, so the id lies in an index over one
 /// column too: what is found comes in order, and the first page of many rows costs no more than of few. In MySQL each index ends with the
 /// primary key anyway.
-pub(crate) fn index_of(table: &str, index: entity::IndexDef, backend: Backend) -> TableIndex {
-    let kind = if index.unique { "uq" } else { "ix" };
-    let name = constraint_name(kind, table, &index.columns.join("+"));
+pub(crate) fn index_of(table: &str, index: IndexDef, backend: Backend) -> TableIndex {
+    let name = index_name(table, &index);
     let mut columns = index.columns;
     if columns.len() == 1 && !index.unique && backend != Backend::MySql {
         columns.push(ID.into());
     }
     TableIndex { name, columns, unique: index.unique }
+}
+
+/// The name of an index as it was declared, on whatever database.
+pub(crate) fn index_name(table: &str, index: &IndexDef) -> String {
+    constraint_name(if index.unique { "uq" } else { "ix" }, table, &index.columns.join("+"))
 }
 
 /// One row for each version of each entity. The version's row is kept as JSON, so that a change of the schema leaves the past alone.
@@ -303,6 +304,7 @@ pub(crate) fn constraint_name(kind: &str, table: &str, column: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::db::entity::ColumnDef;
 
     #[test]
     fn a_constraint_is_named_after_its_column_and_fits_everywhere() {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::dialect::ddl::quoted;
+use super::dialect::ddl::{quoted, quoted_list};
 use super::dialect::{Backend, Dialect};
 use super::driver::RowRef;
 use super::entity::{CREATED_AT, DELETED_AT, Entity, EntityDef, ID, UPDATED_AT, VERSION};
 use super::row::{DecodeError, Row, Saved};
 use super::schema::CHANGES;
-use super::value::ColumnType;
+use super::value::{ColumnType, Value};
 
 /// A table of the schema, ready for use. The columns always stand in this order:
 /// `id`, its own, `created_at`, `updated_at`, `deleted_at`, `version`.
@@ -95,8 +95,12 @@ impl Table {
 
     /// Reads a row whose columns stand in the table's order.
     pub(crate) fn read_row(&self, row: &RowRef<'_>) -> Result<Row, DecodeError> {
-        let values = self.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<_, _>>()?;
-        Ok(Row::new(Arc::clone(&self.columns), values))
+        Ok(Row::new(Arc::clone(&self.columns), self.read_values(row)?))
+    }
+
+    /// The same without the names.
+    pub(crate) fn read_values(&self, row: &RowRef<'_>) -> Result<Vec<Value>, DecodeError> {
+        self.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect()
     }
 }
 
@@ -129,7 +133,7 @@ impl Statements {
             text
         };
         let places = |from: usize, count: usize| (from..from + count).map(place).collect::<Vec<_>>().join(", ");
-        let list = |names: &[&str]| names.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ");
+        let list = |names: &[&str]| quoted_list(names.iter().copied(), dialect);
         let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
 
         let select = format!("SELECT {} FROM {table}", list(&names));

@@ -16,6 +16,7 @@ use crate::store::db::driver::RowRef;
 use crate::store::db::entity::{DELETED_AT, Entity, ID};
 use crate::store::db::ops::read::Select;
 use crate::store::db::ops::write;
+use crate::store::db::places::{padded, padded_length};
 use crate::store::db::row::Saved;
 use crate::store::db::table::read_saved;
 use crate::store::db::value::Value;
@@ -118,22 +119,13 @@ impl<T: Entity> IntoFuture for GetMany<T> {
             let mut found: HashMap<String, Saved<T>> = HashMap::with_capacity(self.ids.len());
             let possible: Vec<&String> = self.ids.iter().filter(|id| is_possible_id(id)).collect();
             for ids in possible.chunks(IDS_PER_QUERY) {
-                // A few lengths only, so that few statements are prepared; what is too much asks for the last id again.
-                let places = ids.len().next_power_of_two();
                 let mut sql = format!("{} WHERE {} IN (", table.sql.select, quoted(ID, dialect));
-                for number in 1..=places {
+                for number in 1..=padded_length(ids) {
                     sql.push_str(if number > 1 { ", " } else { "" });
                     dialect.placeholder(number, &mut sql);
                 }
                 sql.extend([") AND ", &quoted(DELETED_AT, dialect), " IS NULL"]);
-                let last = ids.last().copied();
-                let params = ids
-                    .iter()
-                    .copied()
-                    .chain(std::iter::repeat(last).flatten())
-                    .take(places)
-                    .map(Value::from)
-                    .collect();
+                let params = padded(ids).copied().map(Value::from).collect();
                 let scope = scope.clone();
                 let read = move |row: &RowRef<'_>| match &scope {
                     Some(scope) if !scope.holds_read(row)? => Ok(None),

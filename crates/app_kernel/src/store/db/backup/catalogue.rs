@@ -1,7 +1,7 @@
 //! Which tables of a database are ours, and what they look like: from the database's catalogue, with what only the code knows beside it.
 //! Tables of others in the same database are no part of a backup, and no restore touches them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::manifest::{ColumnManifest, IndexManifest, TableManifest};
@@ -11,10 +11,10 @@ use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::ddl::LIVE;
 use crate::store::db::dialect::{Backend, Dialect};
-use crate::store::db::driver::Session;
-use crate::store::db::entity::{AUTOMATIC, ColumnDef, EntityDef, IndexDef};
+use crate::store::db::driver::{RowRef, Session};
+use crate::store::db::entity::{AUTOMATIC, EntityDef, IndexDef};
 use crate::store::db::inspect::{FoundColumn, FoundTable, inspect};
-use crate::store::db::schema::{KERNEL_PREFIX, MOVE, constraint_name};
+use crate::store::db::schema::{KERNEL_PREFIX, MOVE, constraint_name, index_name};
 use crate::store::db::table::HISTORY_COLUMNS;
 use crate::store::db::value::{ColumnType, Value, base64_text};
 
@@ -25,12 +25,11 @@ pub(super) const SCRATCH: [&str; 2] = ["kernel_new_", "kernel_old_"];
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// What the catalogue says of a table beyond its columns.
+/// The key of a table, in its order, and which of its columns counts up.
 #[derive(Debug, Default)]
-struct Extra {
-    primary_key: Vec<String>,
+struct Key {
+    columns: Vec<String>,
     identity: Option<String>,
-    constraints: BTreeSet<String>,
 }
 
 /// Our tables, by name; their rows are not counted yet.
@@ -50,13 +49,13 @@ pub(super) async fn our_tables(session: &mut Session<'_>, declared: &[EntityDef]
 async fn look(session: &mut Session<'_>, declared: &[EntityDef]) -> DbResult<Vec<TableManifest>> {
     let dialect = session.dialect();
     let found = inspect(session, None).await?.tables;
-    let mut extras = extras(session).await?;
+    let mut keys = keys(session).await?;
     let mut tables = Vec::new();
     for (name, table) in &found {
         if is_ours(name, &found) {
-            let extra = extras.remove(name).unwrap_or_default();
+            let key = keys.remove(name).unwrap_or_default();
             let entity = declared.iter().find(|entity| entity.table == *name);
-            tables.push(describe(name, table, extra, entity, dialect)?);
+            tables.push(describe(name, table, key, entity, dialect)?);
         }
     }
     Ok(tables)
@@ -78,42 +77,35 @@ pub(in crate::store::db) fn is_ours(name: &str, found: &BTreeMap<String, FoundTa
 fn describe(
     name: &str,
     found: &FoundTable,
-    extra: Extra,
+    key: Key,
     entity: Option<&EntityDef>,
     dialect: &dyn Dialect,
 ) -> DbResult<TableManifest> {
     let mut columns = Vec::new();
     for column in found.columns.iter().filter(|column| column.name != LIVE) {
-        columns.push(describe_column(name, column, &extra, entity, dialect)?);
+        columns.push(describe_column(name, column, found, &key, entity, dialect)?);
     }
-    if extra.primary_key.is_empty() {
+    if key.columns.is_empty() {
         return Err(Error::invalid(format!(
             "the table `{name}` has no primary key, so it can't be backed up in a fixed order; give it one"
         ))
         .into());
     }
-    let own = entity.into_iter().flat_map(|entity| {
-        let single = |c: &ColumnDef| (c.index || c.unique || c.foreign_key.is_some()).then(|| single_index(c));
-        entity.columns.iter().filter_map(single).chain(entity.indexes.iter().cloned())
-    });
     let index = |index: IndexDef| {
-        let kind = if index.unique { "uq" } else { "ix" };
-        let columns: Vec<String> = index.columns.iter().map(ToString::to_string).collect();
-        IndexManifest { name: constraint_name(kind, name, &columns.join("+")), columns, unique: index.unique }
+        let columns = index.columns.iter().map(ToString::to_string).collect();
+        IndexManifest { name: index_name(name, &index), columns, unique: index.unique }
     };
     // Only what the database has already: before a migration, the code knows more.
-    let indexes = own.map(index).filter(|index| found.indexes.contains_key(&index.name)).collect();
-    Ok(TableManifest { name: name.to_owned(), rows: 0, file: None, primary_key: extra.primary_key, columns, indexes })
-}
-
-fn single_index(column: &ColumnDef) -> IndexDef {
-    IndexDef { columns: vec![column.name.clone()], unique: column.unique }
+    let declared = entity.into_iter().flat_map(EntityDef::all_indexes);
+    let indexes = declared.map(index).filter(|index| found.indexes.contains_key(&index.name)).collect();
+    Ok(TableManifest { name: name.to_owned(), rows: 0, file: None, primary_key: key.columns, columns, indexes })
 }
 
 fn describe_column(
     table: &str,
     found: &FoundColumn,
-    extra: &Extra,
+    in_table: &FoundTable,
+    key: &Key,
     entity: Option<&EntityDef>,
     dialect: &dyn Dialect,
 ) -> DbResult<ColumnManifest> {
@@ -126,7 +118,9 @@ fn describe_column(
         .into());
     };
     let known = entity.and_then(|entity| entity.column(name));
-    let has = |kind: &str| extra.constraints.contains(&constraint_name(kind, table, name));
+    let constraint = |kind: &str| constraint_name(kind, table, name);
+    let (has_check, has_reference) =
+        (in_table.checks.contains(&constraint("ck")), in_table.foreign_keys.contains_key(&constraint("fk")));
     let ty = match known.map(|column| column.ty) {
         // Kept as text; only the code knows what the text is.
         Some(ty @ (ColumnType::Uuid | ColumnType::Decimal)) if meaning == ColumnType::Text => ty,
@@ -136,12 +130,12 @@ fn describe_column(
     Ok(ColumnManifest {
         name: name.clone(),
         ty,
-        nullable: found.nullable && !extra.primary_key.contains(name),
-        identity: extra.identity.as_ref() == Some(name),
+        nullable: found.nullable && !key.columns.contains(name),
+        identity: key.identity.as_ref() == Some(name),
         default,
-        check: known.filter(|_| has("ck")).and_then(|column| column.check.as_deref().map(str::to_owned)),
+        check: known.filter(|_| has_check).and_then(|column| column.check.as_deref().map(str::to_owned)),
         references: known
-            .filter(|_| has("fk"))
+            .filter(|_| has_reference)
             .and_then(|column| column.foreign_key.as_ref().map(|key| key.table.to_string())),
     })
 }
@@ -161,60 +155,38 @@ fn default_text(value: &Value) -> Option<String> {
     })
 }
 
-async fn extras(session: &mut Session<'_>) -> DbResult<BTreeMap<String, Extra>> {
-    let backend = session.dialect().backend();
-    let (keys, constraints) = catalogue(backend);
-    let mut extras: BTreeMap<String, Extra> = BTreeMap::new();
-    let read_key = |row: &crate::store::db::driver::RowRef<'_>| {
-        Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)? != 0))
-    };
-    for (table, column, is_identity) in session.query(keys, &[], read_key).await? {
-        let extra = extras.entry(table).or_default();
+async fn keys(session: &mut Session<'_>) -> DbResult<BTreeMap<String, Key>> {
+    let mut keys: BTreeMap<String, Key> = BTreeMap::new();
+    let read = |row: &RowRef<'_>| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)? != 0));
+    let columns = session.query(key_columns(session.dialect().backend()), &[], read).await?;
+    for (table, column, is_identity) in columns {
+        let key = keys.entry(table).or_default();
         if is_identity {
-            extra.identity = Some(column.clone());
+            key.identity = Some(column.clone());
         }
-        extra.primary_key.push(column);
+        key.columns.push(column);
     }
-    let read = |row: &crate::store::db::driver::RowRef<'_>| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()));
-    for (table, constraint) in session.query(constraints, &[], read).await? {
-        let constraints = &mut extras.entry(table).or_default().constraints;
-        match backend {
-            // SQLite keeps the text of the table, in which constraints are named.
-            Backend::Sqlite => constraints.extend(named_in(&constraint)),
-            Backend::Postgres | Backend::MySql => drop(constraints.insert(constraint)),
-        }
-    }
-    Ok(extras)
+    Ok(keys)
 }
 
-/// The names behind the word CONSTRAINT in a table's text.
-fn named_in(sql: &str) -> impl Iterator<Item = String> + '_ {
-    sql.split("CONSTRAINT \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned)
-}
-
-/// The queries for primary keys (in their order, with whether the column counts up) and for checks and foreign keys.
-fn catalogue(backend: Backend) -> (&'static str, &'static str) {
+/// The query for the columns of primary keys, in their order, with whether they count up.
+fn key_columns(backend: Backend) -> &'static str {
     match backend {
-        Backend::Sqlite => (
+        Backend::Sqlite => {
             "SELECT m.name, c.name, c.type = 'INTEGER' AND m.sql LIKE '%PRIMARY KEY AUTOINCREMENT%' \
-             FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND c.pk > 0 ORDER BY m.name, c.pk",
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL",
-        ),
-        Backend::Postgres => (
+             FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND c.pk > 0 ORDER BY m.name, c.pk"
+        }
+        Backend::Postgres => {
             "SELECT t.relname::text, a.attname::text, CASE WHEN a.attidentity <> '' THEN 1 ELSE 0 END \
              FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid CROSS JOIN LATERAL unnest(x.indkey) WITH ORDINALITY k(attnum, n) \
              JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum \
-             WHERE x.indisprimary AND t.relnamespace = current_schema()::regnamespace ORDER BY t.relname, k.n",
-            "SELECT t.relname::text, k.conname::text FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid \
-             WHERE k.contype IN ('c', 'f') AND t.relnamespace = current_schema()::regnamespace",
-        ),
-        Backend::MySql => (
+             WHERE x.indisprimary AND t.relnamespace = current_schema()::regnamespace ORDER BY t.relname, k.n"
+        }
+        Backend::MySql => {
             "SELECT s.table_name, s.column_name, CAST(c.extra LIKE '%auto_increment%' AS SIGNED) \
              FROM information_schema.statistics s JOIN information_schema.columns c \
                ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name \
-             WHERE s.table_schema = DATABASE() AND s.index_name = 'PRIMARY' ORDER BY s.table_name, s.seq_in_index",
-            "SELECT table_name, constraint_name FROM information_schema.table_constraints \
-             WHERE table_schema = DATABASE() AND constraint_type IN ('CHECK', 'FOREIGN KEY')",
-        ),
+             WHERE s.table_schema = DATABASE() AND s.index_name = 'PRIMARY' ORDER BY s.table_name, s.seq_in_index"
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Progress;
+use super::bulk::column_list;
 use super::csv::write_field;
 use super::export::Hashing;
 use super::manifest::{TableManifest, hex};
@@ -31,8 +32,7 @@ pub(super) async fn fill(
     progress: &Progress,
 ) -> DbResult<()> {
     let dialect = session.dialect();
-    let columns: Vec<String> = table.csv_columns().iter().map(|column| quoted(&column.name, dialect)).collect();
-    let sql = format!("COPY {} ({}) FROM STDIN (FORMAT csv)", quoted(name, dialect), columns.join(", "));
+    let sql = format!("COPY {} ({}) FROM STDIN (FORMAT csv)", quoted(name, dialect), column_list(table, dialect));
     let mut rows = Rows::open(folder, table)?;
     let mut sent = 0_u64;
     let mut next = || {

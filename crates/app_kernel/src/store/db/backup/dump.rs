@@ -8,12 +8,13 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use super::Progress;
+use super::bulk::{counters, insert_into, select_all};
 use super::export::cant_write;
 use super::manifest::TableManifest;
 use crate::base::error::{Error, Result};
 use crate::store::db::DbResult;
 use crate::store::db::collation::binary_collation;
-use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table, quoted};
+use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table_as};
 use crate::store::db::dialect::literal::push_literal;
 use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::{RowRef, Session};
@@ -61,7 +62,7 @@ fn head(definitions: &[TableDef], collation: &str, dialect: &dyn Dialect) -> Str
         text.push_str("SET NAMES utf8mb4;\nSET time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0;\n\n");
     }
     for definition in definitions {
-        let create = create_table(definition, dialect).swap_remove(0);
+        let create = create_table_as(&definition.name, definition, &[], dialect);
         text.push_str(&create.replace("{binary}", collation));
         text.push_str(";\n\n");
     }
@@ -79,13 +80,7 @@ fn tail(tables: &[TableManifest], definitions: &[TableDef], dialect: &dyn Dialec
     }
     if dialect.backend() == Backend::Postgres {
         for table in tables {
-            for column in table.columns.iter().filter(|column| column.identity) {
-                let (name, counted) = (quoted(&table.name, dialect), quoted(&column.name, dialect));
-                statements.push(format!(
-                    "SELECT setval(pg_get_serial_sequence('{name}', '{}'), (SELECT MAX({counted}) FROM {name}))",
-                    column.name
-                ));
-            }
+            statements.extend(counters(table, dialect));
         }
     }
     statements.iter().map(|statement| format!("{statement};\n")).collect()
@@ -98,9 +93,7 @@ async fn write_rows(
 ) -> DbResult<io::Result<()>> {
     let dialect = session.dialect();
     let columns = table.csv_columns();
-    let list = columns.iter().map(|column| quoted(&column.name, dialect)).collect::<Vec<_>>().join(", ");
-    let key = table.primary_key.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ");
-    let sql = format!("SELECT {list} FROM {} ORDER BY {key}", quoted(&table.name, dialect));
+    let sql = select_all(table, &table.name, dialect);
     let insert = insert_into(table, &table.name, dialect);
     let mut written = writeln!(out, "{ROWS_OF}{}", table.name);
     let mut statement = String::new();
@@ -123,13 +116,6 @@ async fn write_rows(
     };
     session.query(&sql, &[], add_row).await?;
     Ok(written.and_then(|()| end(&mut statement, out)).and_then(|()| out.write_all(b"\n")))
-}
-
-fn insert_into(table: &TableManifest, name: &str, dialect: &dyn Dialect) -> String {
-    let columns: Vec<String> = table.csv_columns().iter().map(|column| quoted(&column.name, dialect)).collect();
-    let counts = table.columns.iter().any(|column| column.identity) && dialect.backend() == Backend::Postgres;
-    let overriding = if counts { " OVERRIDING SYSTEM VALUE" } else { "" };
-    format!("INSERT INTO {} ({}){overriding} VALUES ", quoted(name, dialect), columns.join(", "))
 }
 
 fn push_column(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ring::digest;
 
+use super::bulk::select_all;
 use super::catalogue::our_tables;
 use super::csv::write_field;
 use super::folder::make_file;
@@ -14,9 +15,9 @@ use super::{Progress, native, text};
 use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
-use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::{Operation, RowRef, Session};
 use crate::store::db::entity::EntityDef;
+use crate::store::db::error::DbError;
 use crate::store::db::url::DatabaseUrl;
 
 /// How many rows pass between two words about the progress.
@@ -86,11 +87,8 @@ pub(super) async fn write_table(
     out: &mut (impl Write + Send),
     progress: &Progress,
 ) -> DbResult<u64> {
-    let dialect = session.dialect();
     let columns = table.csv_columns();
-    let list = columns.iter().map(|column| quoted(&column.name, dialect)).collect::<Vec<_>>().join(", ");
-    let key = table.primary_key.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ");
-    let sql = format!("SELECT {list} FROM {} ORDER BY {key}", quoted(name, dialect));
+    let sql = select_all(table, name, session.dialect());
     let mut failed = write_header(out, &columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>()).err();
     let mut rows = 0_u64;
     let write_row = |row: &RowRef<'_>| {
@@ -113,9 +111,7 @@ pub(super) async fn write_table(
         Ok(())
     };
     session.query(&sql, &[], write_row).await.map_err(|error| match error {
-        crate::store::db::error::DbError::Decode(problem) => {
-            Error::invalid(format!("`{}` can't be backed up: {problem}", table.name)).into()
-        }
+        DbError::Decode(problem) => Error::invalid(format!("`{}` can't be backed up: {problem}", table.name)).into(),
         other => other,
     })?;
     progress.tell(&table.name, rows);

@@ -3,33 +3,22 @@
 //!
 //! Before anything counts, each table is read back and must have the checksum of the backup: the same bytes on whatever database.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::bulk::{compare, count_on, create_bare, fill};
 use super::catalogue::{SCRATCH, our_tables};
-use super::export::{Hashing, write_table};
 use super::manifest::{Manifest, TableManifest};
 use super::unfinished::{TO_DO, work_off, write_list};
-use super::verify::TableReader;
-use super::{Progress, copy, dump};
-use crate::base::error::{Error, Result};
+use super::{Progress, dump};
+use crate::base::error::Result;
 use crate::store::db::DbResult;
-use crate::store::db::collation::binary_collation;
-use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table, quoted};
+use crate::store::db::dialect::ddl::{add_check, add_foreign_key, create_index, quoted};
 use crate::store::db::dialect::{Backend, Dialect};
 use crate::store::db::driver::{Driver, Operation, Session};
 use crate::store::db::entity::EntityDef;
 use crate::store::db::inspect::inspect;
-use crate::store::db::schema::TableDef;
-use crate::store::db::value::Value;
-
-/// Values that one statement binds at most: what SQLite allows by default, and half of what the others do.
-const MOST_PARAMS: usize = 32_000;
-/// Rows of one statement at most.
-const MOST_ROWS: usize = 64;
-/// Bytes of one statement at most, unless one row has more: far below what MySQL takes as one packet.
-const MOST_BYTES: usize = 1 << 20;
+use crate::store::db::schema::{TableCheck, TableDef, TableForeignKey};
 
 /// Replaces all our tables by those of a backup.
 pub(super) struct Load {
@@ -120,7 +109,7 @@ impl Load {
         let away = before.iter().enumerate().map(|(i, table)| (table.name.clone(), format!("{old}{i}")));
         let here = self.manifest.tables.iter().enumerate().map(|(i, table)| (format!("{new}{i}"), table.name.clone()));
         let list = format!("{new}list");
-        write_list(session, &list, &definitions, dialect).await?;
+        write_list(session, &list, &definitions).await?;
         let moves: Vec<String> = away
             .chain(here)
             .chain([(list, TO_DO.to_owned())])
@@ -160,9 +149,7 @@ impl Load {
         name: &str,
     ) -> DbResult<()> {
         let backend = session.dialect().backend();
-        let create = create_table(definition, session.dialect()).swap_remove(0);
-        let create = create.replace("{binary}", binary_collation(session).await?);
-        session.batch(&create).await?;
+        create_bare(session, definition).await?;
         if backend == Backend::MySql {
             session.batch("START TRANSACTION").await?;
         }
@@ -200,115 +187,7 @@ fn drop_statements(quoted_names: &[String], backend: Backend) -> Vec<String> {
 
 /// What a table on MySQL gets once it has its name: names of constraints, and the statements.
 pub(super) fn add_constraints(definition: &TableDef, dialect: &dyn Dialect) -> Vec<(String, String)> {
-    let table = quoted(&definition.name, dialect);
-    let check = |check: &crate::store::db::schema::TableCheck| {
-        let name = quoted(&check.name, dialect);
-        (check.name.clone(), format!("ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({})", check.condition))
-    };
-    let key =
-        |key: &crate::store::db::schema::TableForeignKey| (key.name.clone(), add_foreign_key(definition, key, dialect));
+    let check = |check: &TableCheck| (check.name.clone(), add_check(definition, check, dialect));
+    let key = |key: &TableForeignKey| (key.name.clone(), add_foreign_key(definition, key, dialect));
     definition.checks.iter().map(check).chain(definition.foreign_keys.iter().map(key)).collect()
-}
-
-/// PostgreSQL's counters do not see what was inserted with its number.
-pub(in crate::store::db) async fn count_on(session: &mut Session<'_>, table: &TableManifest) -> DbResult<()> {
-    let dialect = session.dialect();
-    for column in table.columns.iter().filter(|column| column.identity) {
-        let (name, column_name) = (quoted(&table.name, dialect), quoted(&column.name, dialect));
-        let sql = format!(
-            "SELECT setval(pg_get_serial_sequence('{name}', '{}'), (SELECT MAX({column_name}) FROM {name}))",
-            column.name
-        );
-        session.query(&sql, &[], |_| Ok(())).await?;
-    }
-    Ok(())
-}
-
-/// Inserts every row of a table's file.
-pub(in crate::store::db) async fn fill(
-    session: &mut Session<'_>,
-    folder: &std::path::Path,
-    table: &TableManifest,
-    name: &str,
-    progress: &Progress,
-) -> DbResult<()> {
-    if session.dialect().backend() == Backend::Postgres {
-        return copy::fill(session, folder, table, name, progress).await;
-    }
-    let mut reader = TableReader::open(folder, table)?;
-    let into = insert_into(table, name, session.dialect());
-    let width = table.columns.len().max(1);
-    let most_rows = if session.dialect().backend() == Backend::Sqlite { 1 } else { MOST_ROWS };
-    let most_rows = most_rows.min(MOST_PARAMS / width).max(1);
-    let mut params: Vec<Value> = Vec::new();
-    let mut bytes = 0;
-    let mut rows = 0_u64;
-    while let Some(row) = reader.next()? {
-        bytes += row.iter().map(size).sum::<usize>();
-        params.extend(row);
-        if params.len() >= most_rows * width || bytes > MOST_BYTES {
-            rows += (params.len() / width) as u64;
-            insert(session, &into, &params, width).await?;
-            progress.tell(&table.name, rows);
-            params.clear();
-            bytes = 0;
-        }
-    }
-    // A few lengths only, so that few statements are prepared.
-    let mut rest = params.as_slice();
-    while !rest.is_empty() {
-        let count = 1 << (rest.len() / width).ilog2();
-        let (now, later) = rest.split_at(count * width);
-        insert(session, &into, now, width).await?;
-        rest = later;
-    }
-    progress.tell(&table.name, table.rows);
-    Ok(reader.finish()?)
-}
-
-fn insert_into(table: &TableManifest, name: &str, dialect: &dyn Dialect) -> String {
-    let columns: Vec<String> = table.csv_columns().iter().map(|column| quoted(&column.name, dialect)).collect();
-    format!("INSERT INTO {} ({}) VALUES ", quoted(name, dialect), columns.join(", "))
-}
-
-async fn insert(session: &mut Session<'_>, into: &str, params: &[Value], width: usize) -> DbResult<()> {
-    let dialect = session.dialect();
-    let mut sql = into.to_owned();
-    for number in 1..=params.len() {
-        sql.push_str(match (number - 1) % width {
-            0 if number == 1 => "(",
-            0 => "), (",
-            _ => ", ",
-        });
-        dialect.placeholder(number, &mut sql);
-    }
-    sql.push(')');
-    session.execute(&sql, params).await.map(drop)
-}
-
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        _ => 16,
-    }
-}
-
-/// Reads a table back in the canonical form: it must be the file, byte for byte.
-pub(in crate::store::db) async fn compare(
-    session: &mut Session<'_>,
-    table: &TableManifest,
-    name: &str,
-) -> DbResult<()> {
-    let mut out = Hashing::new(io::sink());
-    write_table(session, table, name, &mut out, &Progress::default()).await?;
-    let (_, sum) = out.finish();
-    if table.file.as_ref() == Some(&sum) {
-        return Ok(());
-    }
-    Err(Error::internal(format!(
-        "`{}` was filled and is not what the backup says, so nothing was changed; please report this",
-        table.name
-    ))
-    .into())
 }

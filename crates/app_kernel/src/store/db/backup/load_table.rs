@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::Progress;
+use super::bulk::{compare, fill};
 use super::catalogue::our_tables;
-use super::load::{compare, fill};
 use super::manifest::TableManifest;
 use crate::base::error::{Error, Result};
 use crate::store::db::DbResult;

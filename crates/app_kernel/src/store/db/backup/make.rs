@@ -66,7 +66,7 @@ impl Backups {
     /// Where the database can't be read, the folder can't be written, or what was written can't be read back. Nothing is left behind then.
     pub async fn make(&self) -> Result<Made> {
         // The schema must not change meanwhile, and a migration would wait for the backup's read locks in vain.
-        let alone = StartLock::take(&self.url()?).await?;
+        let alone = StartLock::take(self.url()).await?;
         let made = self.make_alone().await;
         alone.release().await;
         made
@@ -83,7 +83,7 @@ impl Backups {
     /// # Errors
     /// As [`Backups::make`].
     pub async fn make_scheduled(&self, due: Timestamp) -> Result<BackedUp> {
-        let alone = StartLock::take(&self.url()?).await?;
+        let alone = StartLock::take(self.url()).await?;
         let made = match self.last() {
             Some((last, manifest)) if manifest.created_at >= due => Ok(BackedUp::Unchanged(last.name)),
             _ => self.make_if_changed(Reason::Schedule).await,
@@ -136,9 +136,9 @@ impl Backups {
         let backend = self.db.backend().as_str();
         let temporary = Temporary(folder.temporary());
         make_folder(&temporary.0, false).map_err(|cause| super::export::cant_write(&temporary.0, cause))?;
-        let native = native.map(|path| Ok::<_, Error>((path.to_owned(), self.url()?))).transpose()?;
+        let native = native.map(|path| (path.to_owned(), self.url().clone()));
         let (declared, progress) = (self.declared(), self.progress.clone());
-        let driver = self.connect().await?;
+        let driver = self.connect_apart().await?;
         let tables = driver.read(Export { folder: temporary.0.clone(), native, declared, progress }).await;
         driver.close().await;
         let tables = tables?;
@@ -169,7 +169,7 @@ impl Backups {
         let ask = async {
             let files = match self.db.backend() {
                 Backend::Sqlite => {
-                    let path = self.url()?.sqlite_file()?;
+                    let path = self.url().sqlite_file()?;
                     let files = || of_files(&path, Clock::system().now().into());
                     match files() {
                         // Changed this moment: a restart is quick. A next change would show after a short wait.
@@ -225,7 +225,7 @@ impl Drop for Temporary {
     }
 }
 
-/// The names of our tables.
+/// Our tables, as the database has them; their rows are not counted.
 pub(super) struct OurTables(pub(super) std::sync::Arc<[EntityDef]>);
 
 impl Operation for OurTables {

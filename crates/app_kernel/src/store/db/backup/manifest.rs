@@ -138,7 +138,7 @@ pub(super) struct IndexManifest {
 }
 
 impl Manifest {
-    /// A manifest without its checksum, which [`Manifest::write`] adds.
+    /// A manifest without its checksum, which [`Manifest::sealed`] adds.
     #[allow(clippy::too_many_arguments, reason = "each is one field")]
     pub(super) fn new(
         service: &str,

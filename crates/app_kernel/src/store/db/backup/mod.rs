@@ -4,6 +4,7 @@
 //! reads, and `native_<stamp>_<schema>.backup`, which the database's own tools read. It is called a backup only after it was read back.
 //! A restore makes a safety copy first, and is all or nothing: the database is as it was in the backup, byte for byte, or as it was before.
 
+pub(super) mod bulk;
 mod catalogue;
 mod copy;
 mod csv;
@@ -11,7 +12,7 @@ mod dump;
 mod export;
 mod fingerprint;
 pub(super) mod folder;
-pub(super) mod load;
+mod load;
 mod load_table;
 mod make;
 mod manifest;
@@ -26,7 +27,6 @@ mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use make::{BackedUp, Made};
 pub use manifest::{Form, Manifest, Reason, TableManifest};
@@ -37,19 +37,15 @@ pub use verify::{Listed, list_in, verify_in};
 
 pub(super) use catalogue::is_ours;
 pub(super) use folder::{make_folder, sync_folder};
-pub(super) use load as bulk;
 pub(super) use snapshot::Snapshot;
 
 use super::Db;
-use super::driver::{Driver, Options};
+use super::driver::Driver;
 use super::entity::EntityDef;
 use super::url::DatabaseUrl;
 use crate::base::config::ServiceConfig;
 use crate::base::error::{Error, Result};
 use folder::Folder;
-
-/// How long one statement of a backup or a restore may take: a large table is read by one.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a service keeps its backups.
 #[derive(Debug, Clone)]
@@ -133,17 +129,15 @@ impl Backups {
         Folder(self.options.folder.clone())
     }
 
-    fn url(&self) -> Result<DatabaseUrl> {
-        DatabaseUrl::parse(&self.db.shared.url)
+    fn url(&self) -> &DatabaseUrl {
+        &self.db.shared.url
     }
 
     fn declared(&self) -> Arc<[EntityDef]> {
         self.db.shared.tables.declared().into()
     }
 
-    /// Connections apart from those that serve: without their time limit, and closed after the work, whatever state it left them in.
-    async fn connect(&self) -> Result<Driver> {
-        let options = Options { pool_size: Some(1), statement_timeout: STATEMENT_TIMEOUT, ..Options::default() };
-        Ok(Driver::connect(&self.url()?, &options).await?)
+    async fn connect_apart(&self) -> Result<Driver> {
+        Ok(Driver::connect_apart(self.url()).await?)
     }
 }

@@ -82,7 +82,7 @@ impl Backups {
     /// Where the backup is damaged, of another service or for another kind of database, or the database refuses. Nothing was changed then.
     pub async fn restore(&self, name: &str, table: Option<&str>) -> Result<Restored> {
         // No start may change the schema meanwhile.
-        let alone = StartLock::take(&self.url()?).await?;
+        let alone = StartLock::take(self.url()).await?;
         let restored = self.restore_alone(name, table).await;
         alone.release().await;
         restored
@@ -175,7 +175,7 @@ impl Backups {
     }
 
     async fn plan(&self, entry: &Entry, manifest: &Manifest, table: Option<&str>) -> Result<Restored> {
-        let driver = self.connect().await?;
+        let driver = self.connect_apart().await?;
         let counted = driver.read(Count(OurTables(self.declared()))).await;
         driver.close().await;
         let before = counted?;
@@ -200,7 +200,7 @@ impl Backups {
     }
 
     async fn apply(&self, entry: &Entry, manifest: Manifest, table: Option<&str>) -> Result<()> {
-        let driver = self.connect().await?;
+        let driver = self.connect_apart().await?;
         let (folder, declared, progress) = (entry.path(), self.declared(), self.progress.clone());
         let result = match (entry.form, table) {
             (Form::Native, None) if dump::is_dump(&folder) => {
@@ -215,7 +215,7 @@ impl Backups {
             (Form::Native, _) => {
                 let before = driver.read(OurTables(declared)).await?;
                 let before = before.into_iter().map(|table| table.name).collect();
-                native::restore(&self.url()?, before, &entry.path()).await
+                native::restore(self.url(), before, &entry.path()).await
             }
         };
         driver.close().await;

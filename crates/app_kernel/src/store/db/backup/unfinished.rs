@@ -3,11 +3,10 @@
 
 use super::load::{add_constraints, drop_scratch};
 use crate::base::error::Result;
-use crate::store::db::dialect::{Backend, Dialect};
+use crate::store::db::dialect::Backend;
 use crate::store::db::driver::{Operation, Session};
 use crate::store::db::schema::TableDef;
 use crate::store::db::start::StartLock;
-use crate::store::db::url::DatabaseUrl;
 use crate::store::db::{Db, DbResult};
 
 /// The list, once the tables have their places.
@@ -18,7 +17,7 @@ pub(in crate::store::db) async fn finish(db: &Db) -> Result<()> {
     if db.backend() != Backend::MySql || !db.read(IsUnfinished).await? {
         return Ok(());
     }
-    let alone = StartLock::take(&DatabaseUrl::parse(&db.shared.url)?).await?;
+    let alone = StartLock::take(&db.shared.url).await?;
     let finished = finish_alone(db).await;
     alone.release().await;
     finished
@@ -30,20 +29,15 @@ pub(super) async fn finish_alone(db: &Db) -> Result<()> {
         return Ok(());
     }
     tracing::warn!(target: "app_kernel::backup", "a restore was killed before its end; its checks and foreign keys are made now");
-    let backups = db.backups()?;
-    let driver = backups.connect().await?;
+    let driver = db.backups()?.connect_apart().await?;
     let finished = driver.read(Finish).await;
     driver.close().await;
     Ok(finished?)
 }
 
 /// Writes the list under another name, for the RENAME.
-pub(super) async fn write_list(
-    session: &mut Session<'_>,
-    name: &str,
-    definitions: &[TableDef],
-    dialect: &dyn Dialect,
-) -> DbResult<()> {
+pub(super) async fn write_list(session: &mut Session<'_>, name: &str, definitions: &[TableDef]) -> DbResult<()> {
+    let dialect = session.dialect();
     let create = format!(
         "CREATE TABLE `{name}` (n BIGINT PRIMARY KEY, in_table VARCHAR(64) NOT NULL, constraint_name VARCHAR(64) NOT NULL, \
          statement TEXT NOT NULL) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"

@@ -25,7 +25,7 @@ pub(crate) fn create_table_as(name: &str, table: &TableDef, extra: &[String], di
         parts.push(live_definition(dialect));
     }
     if !table.primary_key.is_empty() {
-        parts.push(format!("PRIMARY KEY ({})", names(&table.primary_key, dialect)));
+        parts.push(format!("PRIMARY KEY ({})", quoted_list(table.primary_key.iter().map(AsRef::as_ref), dialect)));
     }
     parts.extend(table.checks.iter().map(|check| check_definition(check, dialect)));
     if dialect.backend() == Backend::Sqlite {
@@ -149,7 +149,7 @@ pub(crate) fn create_index_concurrently(table: &TableDef, index: &TableIndex, di
 pub(crate) fn create_index(table: &TableDef, index: &TableIndex, dialect: &dyn Dialect) -> String {
     let is_live_only = index.unique && table.soft_delete;
     let unique = if index.unique { "UNIQUE " } else { "" };
-    let mut columns = names(&index.columns, dialect);
+    let mut columns = quoted_list(index.columns.iter().map(AsRef::as_ref), dialect);
     let mut condition = String::new();
     match dialect.backend() {
         Backend::MySql if is_live_only => columns.extend([", ", &quoted(LIVE, dialect)]),
@@ -227,13 +227,14 @@ pub(crate) fn loose_definition(column: &FoundColumn, dialect: &dyn Dialect) -> S
     format!("{} {}{default}", quoted(&column.name, dialect), column.sql_type.to_uppercase())
 }
 
-fn names(columns: &[std::borrow::Cow<'static, str>], dialect: &dyn Dialect) -> String {
-    columns.iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ")
-}
-
 /// A name in quotes. Names of constraints hold dots too, never quotes.
 pub(crate) fn quoted(name: &str, dialect: &dyn Dialect) -> String {
     let mut text = String::with_capacity(name.len() + 2);
     dialect.quote(name, &mut text);
     text
+}
+
+/// Names in quotes, with commas between them.
+pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>, dialect: &dyn Dialect) -> String {
+    names.into_iter().map(|name| quoted(name, dialect)).collect::<Vec<_>>().join(", ")
 }

@@ -62,6 +62,9 @@ pub struct Options {
     pub statement_timeout: Duration,
 }
 
+/// How long a statement of long work may take: a large table is read, filled or rewritten by one.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Default for Options {
     fn default() -> Self {
         Options {
@@ -253,6 +256,13 @@ impl Driver {
             #[cfg(any(feature = "postgres", feature = "mysql"))]
             _ => None,
         }
+    }
+
+    /// One connection apart from those that serve, for work that takes long: without their time limit, and to be closed after the work,
+    /// whatever state that left it in.
+    pub(crate) async fn connect_apart(url: &DatabaseUrl) -> Result<Self, DbError> {
+        let options = Options { pool_size: Some(1), statement_timeout: LONGEST_STATEMENT, ..Options::default() };
+        Driver::connect(url, &options).await
     }
 
     /// Finishes what is under way and closes all connections.

@@ -18,18 +18,14 @@ use self::apply::{Applied, Apply};
 use self::later::LaterIndexes;
 use self::look::{Looked, Task};
 use super::dialect::Backend;
-use super::driver::{Driver, Options};
+use super::driver::Driver;
 use super::entity::EntityDef;
 use super::migration_files::MigrationFiles;
 use super::migration_files::filing::Filing;
 use super::migration_files::shelf::Shelf;
 use super::plan::finding::{Finding, MigrationPlan};
-use super::url::DatabaseUrl;
 use super::{BETWEEN_TRIES, Db, TRIES};
 use crate::base::error::Result;
-
-/// How long one statement of a migration at start may take: a large table is rewritten, and asked, by one.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From how many rows on a table counts as large, where nothing else is said.
 const LARGE_TABLE_ROWS: u64 = 100_000;
@@ -160,8 +156,7 @@ async fn apply_in_turn(db: &Db, apply: &Arc<Apply>) -> Result<Applied> {
     if serving.dialect().backend() == Backend::Sqlite || !apply.task.is_start() {
         return apply_on(serving, apply).await;
     }
-    let options = Options { pool_size: Some(1), statement_timeout: STATEMENT_TIMEOUT, ..Options::default() };
-    let driver = Driver::connect(&DatabaseUrl::parse(&db.shared.url)?, &options).await?;
+    let driver = Driver::connect_apart(&db.shared.url).await?;
     let applied = apply_on(&driver, apply).await;
     driver.close().await;
     serving.forget_statements();

@@ -11,12 +11,9 @@ use super::target::{LastMove, Look, Target};
 use super::{Arrival, TARGET};
 use crate::base::error::{Error, Result};
 use crate::store::db::backup::{Progress, Snapshot};
-use crate::store::db::driver::{self, Driver};
+use crate::store::db::driver::Driver;
 use crate::store::db::start::StartLock;
-use crate::store::db::url::DatabaseUrl;
 
-/// How long one statement of a move may take: a large table is read by one.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a long move says how far it is.
 const BETWEEN_WORDS: Duration = Duration::from_secs(10);
 
@@ -27,7 +24,7 @@ impl Arrival {
         if !self.db.read(LastMove).await?.as_ref().is_some_and(is_under_way) {
             return Ok(self);
         }
-        let lock = StartLock::take(&self.url()?).await?;
+        let lock = StartLock::take(&self.db.shared.url).await?;
         let record = self.db.read(LastMove).await;
         lock.release().await;
         match record?.filter(is_under_way) {
@@ -47,7 +44,7 @@ impl Arrival {
 
     /// The last start was on another database.
     pub(super) async fn after_another(self, may_fill: bool) -> Result<Arrival> {
-        let lock = StartLock::take(&self.url()?).await?;
+        let lock = StartLock::take(&self.db.shared.url).await?;
         let arrived = self.after_another_alone(may_fill).await;
         lock.release().await;
         arrived
@@ -194,7 +191,7 @@ impl Arrival {
         let (tables, rows) = (snapshot.manifest.tables.len(), snapshot.manifest.rows());
         let Snapshot { folder, manifest, .. } = snapshot;
         let import = Import { folder, manifest, record, clock, progress: words_now_and_then() };
-        let driver = self.connect().await?;
+        let driver = Driver::connect_apart(&self.db.shared.url).await?;
         let imported = driver.read(import).await;
         driver.close().await;
         let (record, there) = imported?;
@@ -207,17 +204,6 @@ impl Arrival {
             started.elapsed().as_secs_f64()
         ));
         Ok(record)
-    }
-
-    /// A connection apart from those that serve: without their time limit.
-    async fn connect(&self) -> Result<Driver> {
-        let options =
-            driver::Options { pool_size: Some(1), statement_timeout: STATEMENT_TIMEOUT, ..driver::Options::default() };
-        Ok(Driver::connect(&self.url()?, &options).await?)
-    }
-
-    fn url(&self) -> Result<DatabaseUrl> {
-        DatabaseUrl::parse(&self.db.shared.url)
     }
 }
 

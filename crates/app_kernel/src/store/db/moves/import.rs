@@ -9,9 +9,8 @@ use crate::base::clock::Clock;
 use crate::base::error::Error;
 use crate::store::db::DbResult;
 use crate::store::db::backup::{Manifest, Progress, TableManifest, bulk, is_ours};
-use crate::store::db::collation::binary_collation;
 use crate::store::db::dialect::Backend;
-use crate::store::db::dialect::ddl::{add_foreign_key, create_index, create_table, quoted};
+use crate::store::db::dialect::ddl::{add_foreign_key, create_index, quoted};
 use crate::store::db::driver::{Operation, Session};
 use crate::store::db::error::DbError;
 use crate::store::db::inspect::{Found, inspect};
@@ -68,8 +67,6 @@ impl Import {
     async fn table(&self, session: &mut Session<'_>, table: &TableManifest, definition: &TableDef) -> DbResult<()> {
         let dialect = session.dialect();
         let name = quoted(&table.name, dialect);
-        let create = create_table(definition, dialect).swap_remove(0);
-        let create = create.replace("{binary}", binary_collation(session).await?);
         let (begin, begin_rows, end_rows) = match dialect.backend() {
             Backend::Sqlite => ("BEGIN IMMEDIATE", "", ""),
             Backend::Postgres => ("BEGIN", "", ""),
@@ -78,7 +75,7 @@ impl Import {
         batch(session, begin).await?;
         state::unseal(session, &table.name).await?;
         session.batch(&format!("DROP TABLE IF EXISTS {name}")).await?;
-        session.batch(&create).await?;
+        bulk::create_bare(session, definition).await?;
         batch(session, begin_rows).await?;
         bulk::fill(session, &self.folder, table, &table.name, &self.progress).await?;
         batch(session, end_rows).await?;

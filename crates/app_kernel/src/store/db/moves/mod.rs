@@ -19,7 +19,6 @@ use std::path::PathBuf;
 use super::Db;
 use super::backup::BackedUp;
 use super::migrate::Migration;
-use super::url::DatabaseUrl;
 use crate::base::clock::Timestamp;
 use crate::base::config::ServiceConfig;
 use crate::base::error::Result;
@@ -75,7 +74,7 @@ pub(super) struct Arrival {
 pub(super) async fn at_start(db: &Db, moves: &Moves, may_fill: bool) -> Result<Arrival> {
     let service = db.backups()?.service().to_owned();
     let marker = MarkerFile::of(&service, &moves.data_dir);
-    let here = Place::of(&DatabaseUrl::parse(&db.shared.url)?)?;
+    let here = Place::of(&db.shared.url)?;
     let last = marker.read()?;
     let born_at = last.as_ref().filter(|last| last.place == here).and_then(|last| last.born_at);
     let arrival = Arrival {
@@ -139,7 +138,7 @@ impl Arrival {
     }
 
     async fn write_marker(&self) -> Result<()> {
-        let url = address_without_secret(&DatabaseUrl::parse(&self.db.shared.url)?)?;
+        let url = address_without_secret(&self.db.shared.url)?;
         let born_at = match self.born_at {
             Some(born_at) => Some(born_at),
             None => self.db.read(BornAt).await?,

@@ -9,9 +9,9 @@ use super::place::Place;
 use crate::base::clock::{Timestamp, iso};
 use crate::base::error::Error;
 use crate::store::db::DbResult;
-use crate::store::db::collation::binary_collation;
+use crate::store::db::backup::bulk::create_bare;
 use crate::store::db::dialect::Backend;
-use crate::store::db::dialect::ddl::{create_table, quoted};
+use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::Session;
 use crate::store::db::inspect::inspect;
 use crate::store::db::schema::{MOVE, moves_table};
@@ -74,9 +74,7 @@ pub(super) async fn read(session: &mut Session<'_>) -> DbResult<State> {
 /// Makes the table where it is missing, and notes the move.
 pub(super) async fn begin(session: &mut Session<'_>, record: &Record) -> DbResult<()> {
     if !inspect(session, Some(MOVE)).await?.tables.contains_key(MOVE) {
-        let create = create_table(&moves_table(), session.dialect()).swap_remove(0);
-        let create = create.replace("{binary}", binary_collation(session).await?);
-        session.batch(&create).await?;
+        create_bare(session, &moves_table()).await?;
     }
     note(session, record).await
 }

@@ -121,11 +121,7 @@ impl Save {
             return Err(Error::conflict("it was deleted").code("deleted"));
         }
         check_version(self.if_version, version)?;
-        for (slot, given) in row[1..].iter_mut().zip(&self.given) {
-            if let Some(value) = given {
-                slot.clone_from(value);
-            }
-        }
+        take_given(&mut row, &self.given);
         row[last - 2] = Value::Timestamp(self.stamp.at);
         row[last] = Value::Int(version + 1);
         Ok(row)
@@ -133,17 +129,14 @@ impl Save {
 
     async fn find_and_lock(&self, session: &mut Session<'_>) -> Result<Option<Vec<Value>>, DbError> {
         let table = &self.table;
-        let (sql, params) = match &self.target {
-            Target::New => return Ok(None),
-            Target::Id(id) => (Arc::clone(&table.sql.lock), vec![Value::from(id)]),
+        match &self.target {
+            Target::New => Ok(None),
+            Target::Id(id) => lock(table, id, session).await,
             Target::MatchBy(columns) => {
-                (self.matching_sql(columns, session.dialect()).into(), self.matching_values(columns)?)
+                let (sql, params) = (self.matching_sql(columns, session.dialect()), self.matching_values(columns)?);
+                Ok(session.query(&sql, &params, |row| table.read_values(row)).await?.into_iter().next())
             }
-        };
-        let rows = session
-            .query(&sql, &params, |row| table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect())
-            .await?;
-        Ok(rows.into_iter().next())
+        }
     }
 
     fn matching_sql(&self, columns: &[usize], dialect: &dyn Dialect) -> String {
@@ -183,9 +176,7 @@ impl Save {
             }
         }
     }
-}
 
-impl Save {
     async fn save(&self, session: &mut Session<'_>, follows: Follows) -> Result<Vec<Value>, DbError> {
         let backend = session.dialect().backend();
         let found = self.find_and_lock(session).await?;
@@ -267,13 +258,8 @@ pub(crate) struct Delete {
 impl Delete {
     async fn delete(&self, id: &str, session: &mut Session<'_>) -> Result<bool, DbError> {
         let table = &self.table;
-        let found = session
-            .query(&table.sql.lock, &[Value::from(id)], |row| {
-                table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<Vec<Value>, _>>()
-            })
-            .await?;
         let is_ours = |row: &Vec<Value>| self.scope.as_ref().is_none_or(|scope| scope.holds(row));
-        let Some(mut row) = found.into_iter().next().filter(is_ours) else { return Ok(false) };
+        let Some(mut row) = lock(table, id, session).await?.filter(is_ours) else { return Ok(false) };
         let last = row.len() - 1;
         let version = row[last].as_int().unwrap_or(0);
         let is_deleted = !row[last - 1].is_null();
@@ -328,26 +314,32 @@ impl Operation for Revive {
 
     async fn run(&self, session: &mut Session<'_>) -> Result<Vec<Value>, DbError> {
         let table = &self.table;
-        let found = session
-            .query(&table.sql.lock, &[Value::from(&self.id)], |row| {
-                table.types.iter().enumerate().map(|(i, ty)| row.value(i, *ty)).collect::<Result<Vec<Value>, _>>()
-            })
-            .await?;
         let gone = || Error::not_found("it was deleted for good; only its history is left");
-        let mut row = found.into_iter().next().ok_or_else(gone)?;
+        let mut row = lock(table, &self.id, session).await?.ok_or_else(gone)?;
         check_scope(self.scope.as_ref(), Some(&row))?;
         let last = row.len() - 1;
-        for (slot, given) in row[1..].iter_mut().zip(&self.given) {
-            if let Some(value) = given {
-                slot.clone_from(value);
-            }
-        }
+        take_given(&mut row, &self.given);
         row[last - 2] = Value::Timestamp(self.stamp.at);
         row[last - 1] = Value::Null;
         row[last] = Value::Int(row[last].as_int().unwrap_or(0) + 1);
         let entry = Entry::new(table, session.dialect().backend(), How::Update, row.clone(), &self.stamp);
         // The row is locked, so it is as it was read.
         if entry.write(table, session, Follows::Nothing).await? { Ok(row) } else { Err(gone().into()) }
+    }
+}
+
+/// The row of this id, which nobody else may change until the transaction ends.
+async fn lock(table: &Table, id: &str, session: &mut Session<'_>) -> Result<Option<Vec<Value>>, DbError> {
+    let rows = session.query(&table.sql.lock, &[Value::from(id)], |row| table.read_values(row)).await?;
+    Ok(rows.into_iter().next())
+}
+
+/// Writes what is given into the own columns of a row.
+fn take_given(row: &mut [Value], given: &[Option<Value>]) {
+    for (slot, given) in row[1..].iter_mut().zip(given) {
+        if let Some(value) = given {
+            slot.clone_from(value);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::base::backoff::Backoff;
 use crate::base::error::{Error, OrInternal as _, Result};
 use crate::store::db::DbResult;
 use crate::store::db::dialect::Backend;
-use crate::store::db::driver::{Driver, Operation, Options, Session, Transaction};
+use crate::store::db::driver::{Driver, Operation, Session, Transaction};
 use crate::store::db::url::DatabaseUrl;
 use crate::store::db::value::Value;
 
@@ -20,8 +20,6 @@ use crate::store::db::value::Value;
 const KEY: i64 = 0x61_70_70_5f_73_74_61_72; // "app_star"
 /// What MySQL calls it. With the hash of the database's name, because MySQL 8 takes 64 bytes at most.
 const NAME: &str = "SELECT GET_LOCK(CONCAT('app_kernel.start.', LEFT(SHA1(DATABASE()), 32)), 0)";
-/// The longest statement of its connection, which is idle while a backup is made.
-const LONGEST_WORK: Duration = Duration::from_secs(24 * 60 * 60);
 const BETWEEN_TRIES: Backoff = Backoff { first: Duration::from_millis(20), most: Duration::from_millis(400) };
 
 /// Held by the one who works. Goes when it is dropped; [`StartLock::release`] waits until it is gone.
@@ -45,8 +43,7 @@ impl StartLock {
             let locked = tokio::task::spawn_blocking(move || lock_beside(&path));
             return locked.await.or_internal("waiting for the lock of the database")?;
         }
-        let options = Options { pool_size: Some(1), statement_timeout: LONGEST_WORK, ..Options::default() };
-        let driver = Driver::connect(url, &options).await?;
+        let driver = Driver::connect_apart(url).await?;
         let mut tries = 0;
         loop {
             let mut transaction = driver.begin().await?;

@@ -14,7 +14,6 @@ use super::backup::{BackedUp, Progress, Reason, finish_restore};
 use super::migrate::{self, Migration, Preview};
 use super::moves::{self, Moves};
 use super::plan::finding::MigrationPlan;
-use super::url::DatabaseUrl;
 use crate::base::error::{Error, Result};
 
 /// What [`Db::bring_up`] is to do.
@@ -100,7 +99,7 @@ impl Db {
             return Ok(BroughtUp { backup, migration, moved: Vec::new() });
         }
         let newest = self.backups()?.newest();
-        let lock = StartLock::take(&DatabaseUrl::parse(&self.shared.url)?).await?;
+        let lock = StartLock::take(&self.shared.url).await?;
         let done = self.bring_up_alone(how, newest).await;
         lock.release().await;
         done
