@@ -4,11 +4,12 @@
 //! once, also by requests that were reading it just then. Both memories are bounded.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
 
 use super::extract::UserIdentity;
 
@@ -26,10 +27,13 @@ const MOST_EXCHANGES: usize = 65_536;
 /// Who the signed-in are, by session.
 pub(crate) struct Identities {
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<String, Remembered>>>,
+    shards: Vec<Mutex<Shard>>,
     /// One more with each thing forgotten.
     changes: AtomicU64,
 }
+
+/// Sessions have ids that we made, so a quick hash does.
+type Shard = HashMap<String, Remembered, RandomState>;
 
 struct Remembered {
     identity: Arc<UserIdentity>,
@@ -46,7 +50,7 @@ pub(crate) struct Ticket {
 impl Identities {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Identities { hasher: RandomState::new(), shards, changes: AtomicU64::new(0) }
+        Identities { hasher: RandomState::default(), shards, changes: AtomicU64::new(0) }
     }
 
     pub(crate) fn get(&self, session_id: &str) -> Option<Arc<UserIdentity>> {
@@ -85,7 +89,7 @@ impl Identities {
         }
     }
 
-    fn shard(&self, session_id: &str) -> MutexGuard<'_, HashMap<String, Remembered>> {
+    fn shard(&self, session_id: &str) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(session_id);
         lock(&self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)])
     }

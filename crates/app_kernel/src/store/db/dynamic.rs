@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use serde_json::{Map, Value as Json};
 
 use super::dialect::Dialect;
@@ -23,7 +24,7 @@ const MOST_COLUMNS: usize = 300;
 #[derive(Debug)]
 pub(crate) struct Tables {
     declared: Vec<Arc<Table>>,
-    by_name: RwLock<HashMap<String, Arc<Table>>>,
+    by_name: RwLock<HashMap<String, Arc<Table>, RandomState>>,
     strict: bool,
 }
 
