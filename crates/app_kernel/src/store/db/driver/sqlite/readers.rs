@@ -5,7 +5,7 @@
 //! the file or where lookups turn out to be slow, as from a disk whose pages nobody has read yet, it goes into the queue as all reads do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,7 @@ pub(super) struct Reader {
 
 /// The connections of all threads that read one file.
 pub(super) struct Readers {
-    /// None until its thread has begun, and once it has ended.
-    places: Box<[Mutex<Option<Reader>>]>,
+    places: Box<[Place]>,
     gate: Arc<Gate>,
     pace: Pace,
 }
@@ -43,6 +42,14 @@ impl std::fmt::Debug for Readers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Readers").field("pace", &self.pace).finish_non_exhaustive()
     }
+}
+
+#[derive(Default)]
+struct Place {
+    /// None until its thread has begun, and once it has ended.
+    reader: Mutex<Option<Reader>>,
+    /// Its thread has something to do, and goes first: who comes in between again and again would keep it waiting.
+    is_wanted: AtomicBool,
 }
 
 /// The place of one thread among them.
@@ -55,7 +62,7 @@ const UNPOISONED: &str = "no panic leaves its thread while it is held";
 
 impl Readers {
     pub(super) fn new(count: usize, gate: Arc<Gate>) -> Arc<Self> {
-        let places = (0..count).map(|_| Mutex::default()).collect();
+        let places = (0..count).map(|_| Place::default()).collect();
         Arc::new(Readers { places, gate, pace: Pace::new() })
     }
 
@@ -70,8 +77,9 @@ impl Readers {
             return None;
         }
         let _pass = self.gate.try_to_enter()?;
-        let mut place = self.places.iter().find_map(|place| place.try_lock().ok())?;
-        let Reader { connection, deadline } = place.as_mut()?;
+        let is_free = |place: &&Place| !place.is_wanted.load(Ordering::Relaxed);
+        let mut reader = self.places.iter().filter(is_free).find_map(|place| place.reader.try_lock().ok())?;
+        let Reader { connection, deadline } = reader.as_mut()?;
         let began = Instant::now();
         deadline.begin_at(began);
         connection.busy_timeout(Duration::ZERO).ok()?;
@@ -85,25 +93,29 @@ impl Readers {
 impl Seat {
     /// Brings the connection.
     pub(super) fn take(&self, reader: Reader) {
-        *self.place() = Some(reader);
+        *self.reader() = Some(reader);
     }
 
     /// Does something with the connection that may take its time, and does not panic.
     pub(super) fn use_it(&self, work: impl FnOnce(&mut Reader)) {
         let _pass = self.readers.gate.enter();
-        if let Some(reader) = self.place().as_mut() {
+        let is_wanted = &self.readers.places[self.number].is_wanted;
+        is_wanted.store(true, Ordering::Relaxed);
+        let mut reader = self.reader();
+        is_wanted.store(false, Ordering::Relaxed);
+        if let Some(reader) = reader.as_mut() {
             work(reader);
         }
     }
 
     /// Closes the connection.
     pub(super) fn leave(&self) {
-        let reader = self.place().take();
+        let reader = self.reader().take();
         drop(reader);
     }
 
-    fn place(&self) -> MutexGuard<'_, Option<Reader>> {
-        self.readers.places[self.number].lock().expect(UNPOISONED)
+    fn reader(&self) -> MutexGuard<'_, Option<Reader>> {
+        self.readers.places[self.number].reader.lock().expect(UNPOISONED)
     }
 }
 
@@ -216,9 +228,14 @@ mod tests {
         driver.readers.gate.close();
         assert_eq!(driver.readers.look_up_at_once(&ONE), None);
         driver.readers.gate.open();
-        let all: Vec<_> = driver.readers.places.iter().map(|place| place.lock().expect("free")).collect();
+        let all: Vec<_> = driver.readers.places.iter().map(|place| place.reader.lock().expect("free")).collect();
         assert_eq!(driver.readers.look_up_at_once(&ONE), None);
         drop(all);
+        let set_wanted =
+            |is_wanted| driver.readers.places.iter().for_each(|p| p.is_wanted.store(is_wanted, Ordering::Relaxed));
+        set_wanted(true);
+        assert_eq!(driver.readers.look_up_at_once(&ONE), None, "their threads go first");
+        set_wanted(false);
         assert_eq!(driver.readers.look_up_at_once(&ONE), Some(vec![7]));
         driver.close().await;
     }
