@@ -146,9 +146,7 @@ impl Backups {
         let service = &self.options.service;
         let manifest = Manifest::new(service, Form::Csv, backend, now, reason, fingerprint, tables, None);
         write_synced(&temporary.0.join(MANIFEST), &manifest.clone().sealed())?;
-        let written = temporary.0.clone();
-        // All of it is read: not on a thread that serves requests.
-        native::blocking(move || verify::csv(&written, &Manifest::read(&written.join(MANIFEST))?)).await?;
+        verify::csv(temporary.0.clone(), Manifest::read(&temporary.0.join(MANIFEST))?).await?;
         let name = name_of(Form::Csv, &point);
         folder.publish(&temporary.0, &name)?;
         let entry = Entry::parse(&name, &folder.0).ok_or_else(|| Error::internal("a backup has no name"))?;

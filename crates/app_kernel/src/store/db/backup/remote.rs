@@ -160,7 +160,7 @@ impl Backups {
                     }
                     fetch(&table.file_name()).await?;
                 }
-                verify::csv(&temporary.0, &manifest)?;
+                verify::csv(temporary.0.clone(), manifest).await?;
                 folder.publish(&temporary.0, name)
             }
             Form::Native => {
