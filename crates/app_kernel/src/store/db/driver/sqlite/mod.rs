@@ -114,8 +114,12 @@ impl Driver {
     }
 
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
-        if let Some(output) = self.readers.look_up_at_once(&operation) {
-            return Ok(output);
+        if operation.is_lookup() {
+            // Who looks up again and again, and never waits, must let others have their turn now and then.
+            tokio::task::coop::consume_budget().await;
+            if let Some(output) = self.readers.look_up_at_once(&operation) {
+                return Ok(output);
+            }
         }
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {

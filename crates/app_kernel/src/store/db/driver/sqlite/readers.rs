@@ -211,6 +211,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_looks_up_again_and_again_lets_others_have_their_turn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let driver = opened(&folder).await;
+        let turn = std::cell::Cell::new(false);
+        let waits = async {
+            while !turn.get() {
+                driver.read(ONE).await.expect("a read");
+            }
+        };
+        let other = async {
+            tokio::task::yield_now().await;
+            turn.set(true);
+        };
+        tokio::join!(waits, other);
+        driver.close().await;
+    }
+
+    #[tokio::test]
     async fn what_fails_at_once_is_told_by_the_queue() {
         let folder = tempfile::tempdir().expect("a folder");
         let driver = opened(&folder).await;
