@@ -1,6 +1,7 @@
 //! Entities that nobody declared: their tables and columns are made on the first save.
 
-use app_kernel::store::db::{Db, DbOptions};
+use app_kernel::base::error::Error;
+use app_kernel::store::db::{Db, DbOptions, MigrationOptions, StatementHook};
 use app_kernel::testing::{TestDatabase, on_every_database};
 use serde_json::json;
 
@@ -18,6 +19,7 @@ on_every_database!(
     a_strict_schema_makes_nothing,
     a_first_save_in_a_transaction_makes_the_table_and_keeps_all_or_nothing,
     a_first_save_is_recorded_as_a_migration,
+    a_first_save_that_is_cut_off_anywhere_is_made_up_for_by_the_next,
 );
 
 /// Promise: C4, C9
@@ -178,4 +180,25 @@ async fn a_first_save_is_recorded_as_a_migration(database: TestDatabase) {
         recorded.iter().map(|row| (row["reason"].as_str(), row["dynamic_table"].as_str())).collect();
     assert_eq!(told, [(Some("start"), None), (Some("first_save"), Some("gadgets"))]);
     assert!(recorded[1]["statements"].as_str().expect("SQL").contains("CREATE TABLE"));
+}
+
+/// On MySQL each statement of it is committed by itself.
+///
+/// Promise: C4, R-12
+async fn a_first_save_that_is_cut_off_anywhere_is_made_up_for_by_the_next(database: TestDatabase) {
+    let db = open(&database, &[]).await;
+    for last in 0..4 {
+        let name = format!("gadgets_{last}");
+        let on_statement = Some(StatementHook::new(move |number, sql| match sql {
+            Some(_) if number == last => Err(Error::internal("it is cut off")),
+            _ => Ok(()),
+        }));
+        let migrations = MigrationOptions { on_statement, ..MigrationOptions::default() };
+        let cut_off = open_with(&database, &[], DbOptions { migrations, ..DbOptions::default() }).await;
+        let is_cut_off = cut_off.save_entity(&name, json!({ "name": "gear" })).await.is_err();
+        assert!(is_cut_off || last > 1, "a table and its history take two statements at least");
+        let gear = db.save_entity(&name, json!({ "name": "gear" })).await.expect("the next save finds what it needs");
+        assert_eq!(db.entity_history(&name, gear.id()).await.expect("a history").len(), 1, "{name}");
+        cut_off.close().await;
+    }
 }

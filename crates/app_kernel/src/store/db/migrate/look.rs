@@ -37,7 +37,12 @@ impl Task {
         let dialect = db.shared.driver.dialect();
         let mut wanted = kernel_tables();
         for entity in entities {
-            wanted.extend(tables_of(entity, dialect)?);
+            let mut tables = tables_of(entity, dialect)?;
+            if matches!(reason, Reason::FirstSave(_)) {
+                // MySQL commits each statement: others find the rows' table as soon as it is there, and must find its history beside it.
+                tables.reverse();
+            }
+            wanted.extend(tables);
         }
         Ok(Task { wanted, reason, at: db.shared.clock.now(), options: db.shared.migrations.clone() })
     }
