@@ -93,6 +93,20 @@ impl Table {
         Table { columns, types: all.iter().map(|(_, ty)| *ty).collect(), sql, def, records_changes }
     }
 
+    /// The text that reads the rows of so many ids, their own in the first column.
+    pub(crate) fn get_several(&self, ids: usize, include_deleted: bool, dialect: &dyn Dialect) -> String {
+        let mut sql = format!("{} WHERE {} IN (", self.sql.select, quoted(ID, dialect));
+        for number in 1..=ids {
+            sql.push_str(if number > 1 { ", " } else { "" });
+            dialect.placeholder(number, &mut sql);
+        }
+        sql.push(')');
+        if !include_deleted {
+            sql.extend([" AND ", &quoted(DELETED_AT, dialect), " IS NULL"]);
+        }
+        sql
+    }
+
     /// Reads a row whose columns stand in the table's order.
     pub(crate) fn read_row(&self, row: &RowRef<'_>) -> Result<Row, DecodeError> {
         Ok(Row::new(Arc::clone(&self.columns), self.read_values(row)?))

@@ -11,9 +11,8 @@ use super::shape::declared_table;
 use super::values::is_possible_id;
 use crate::base::error::{Error, Result};
 use crate::store::db::Db;
-use crate::store::db::dialect::ddl::quoted;
 use crate::store::db::driver::RowRef;
-use crate::store::db::entity::{DELETED_AT, Entity, ID};
+use crate::store::db::entity::Entity;
 use crate::store::db::ops::read::Select;
 use crate::store::db::ops::write;
 use crate::store::db::places::{padded, padded_length};
@@ -119,12 +118,7 @@ impl<T: Entity> IntoFuture for GetMany<T> {
             let mut found: HashMap<String, Saved<T>> = HashMap::with_capacity(self.ids.len());
             let possible: Vec<&String> = self.ids.iter().filter(|id| is_possible_id(id)).collect();
             for ids in possible.chunks(IDS_PER_QUERY) {
-                let mut sql = format!("{} WHERE {} IN (", table.sql.select, quoted(ID, dialect));
-                for number in 1..=padded_length(ids) {
-                    sql.push_str(if number > 1 { ", " } else { "" });
-                    dialect.placeholder(number, &mut sql);
-                }
-                sql.extend([") AND ", &quoted(DELETED_AT, dialect), " IS NULL"]);
+                let sql = table.get_several(padded_length(ids), false, dialect);
                 let params = padded(ids).copied().map(Value::from).collect();
                 let scope = scope.clone();
                 let read = move |row: &RowRef<'_>| match &scope {

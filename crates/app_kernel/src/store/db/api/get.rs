@@ -11,6 +11,7 @@ use crate::base::error::Result;
 use crate::store::db::entity::Entity;
 use crate::store::db::history::{Version, read_version};
 use crate::store::db::ops::read::{Lookup, Select};
+use crate::store::db::table::Table;
 use crate::store::db::value::Value;
 use crate::store::db::workspace::Scope;
 use crate::store::db::{Db, driver::RowRef};
@@ -72,14 +73,12 @@ impl<S: Shape> IntoFuture for Get<S> {
             let Some(table) = self.shape.table(&self.db).await?.filter(|_| is_possible_id(&self.id)) else {
                 return Ok(None);
             };
-            let sql = Arc::clone(if self.include_deleted { &table.sql.get } else { &table.sql.get_living });
             let scope = self.db.scope(&table)?;
-            let read = move |row: &RowRef<'_>| match &scope {
+            let read = move |table: &Arc<Table>, row: &RowRef<'_>| match &scope {
                 Some(scope) if !scope.holds_read(row)? => Ok(None),
-                _ => S::read(&table, row).map(Some),
+                _ => S::read(table, row).map(Some),
             };
-            let found = self.db.read(Lookup(Select { sql, params: vec![Value::Text(self.id)], read })).await?;
-            Ok(found.flatten())
+            self.db.read(Lookup { table, id: self.id, include_deleted: self.include_deleted, read }).await
         })
     }
 }

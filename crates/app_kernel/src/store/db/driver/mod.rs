@@ -33,6 +33,7 @@ pub(crate) use watch::{Vitals, Watch, Watched};
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -103,11 +104,39 @@ pub(crate) trait Operation: Send + Sync + 'static {
     /// same connection; on SQLite it is done at once, where that is possible.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
-        allow(dead_code, reason = "on MySQL it is a statement as others are")
+        allow(dead_code, reason = "MySQL asks what it looks up")
     )]
     fn is_lookup(&self) -> bool {
         false
     }
+
+    /// What a lookup looks up, where others may be looked up with it.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code, reason = "only on MySQL do lookups become one statement"))]
+    fn by_key(&self) -> Option<&dyn ByKey<Self::Output>> {
+        None
+    }
+
+    /// Who watches its statements.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code, reason = "a session knows it"))]
+    fn watch(&self) -> Option<&Watch> {
+        None
+    }
+}
+
+/// A lookup of a row by a text that is its key.
+#[cfg_attr(not(feature = "mysql"), allow(dead_code, reason = "only on MySQL do lookups become one statement"))]
+pub(crate) trait ByKey<T>: Send + Sync {
+    /// The statement that reads the row of one key. Those with the same go together.
+    fn statement(&self) -> &Arc<str>;
+
+    /// The one that reads the rows of so many keys, in any order. Their first column is the key.
+    fn for_several(&self, keys: usize, dialect: &dyn Dialect) -> String;
+
+    /// The key.
+    fn key(&self) -> &str;
+
+    /// What it answers where this is the row of the key, or where there is none.
+    fn answer(&self, row: Option<&RowRef<'_>>) -> Result<T, DecodeError>;
 }
 
 /// A statement and its parameters.
@@ -194,12 +223,12 @@ impl Driver {
 
     /// Runs a piece of work in one transaction, or as its one statement. It ends whole or not at all, even if the caller's future is dropped.
     /// Not tried again here: see [`DbError::is_worth_a_retry`].
-    pub(crate) async fn write<O: Operation>(&self, operation: std::sync::Arc<O>) -> Result<O::Output, DbError> {
+    pub(crate) async fn write<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         sqlite_or_server!(self, driver => driver.write(operation).await)
     }
 
     /// As [`Driver::write`], for work that changes the schema. On SQLite, foreign keys are off meanwhile and there is no time limit.
-    pub(crate) async fn change_schema<O: Operation>(&self, operation: std::sync::Arc<O>) -> Result<O::Output, DbError> {
+    pub(crate) async fn change_schema<O: Operation>(&self, operation: Arc<O>) -> Result<O::Output, DbError> {
         match self {
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(driver) => driver.change_schema(operation).await,
@@ -233,7 +262,7 @@ impl Driver {
     pub(crate) async fn listen(
         &self,
         #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] channel: &str,
-        #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] heard: std::sync::Arc<dyn Fn() + Send + Sync>,
+        #[cfg_attr(not(feature = "postgres"), allow(unused_variables))] heard: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<bool, DbError> {
         match self {
             #[cfg(feature = "postgres")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::finish::to_the_end;
 #[cfg(feature = "mysql")]
-use super::mysql;
+use super::mysql::{self, Answer};
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::{DbError, Dialect, Load, Operation, Session};
@@ -63,8 +63,20 @@ impl Server {
         }
     }
 
+    pub(super) async fn read<O: Operation>(&self, operation: O) -> Result<O::Output, DbError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => self.read_alone(operation).await,
+            #[cfg(feature = "mysql")]
+            Self::MySql(driver) => match driver.look_up_together(operation).await {
+                Answer::Told(outcome) => outcome,
+                Answer::Alone(operation) => self.read_alone(operation).await,
+            },
+        }
+    }
+
     /// Where the connection turns out to have ended while it waited, once more on another: a read changes nothing.
-    pub(super) async fn read<O: Operation>(&self, mut operation: O) -> Result<O::Output, DbError> {
+    async fn read_alone<O: Operation>(&self, mut operation: O) -> Result<O::Output, DbError> {
         let purpose = if operation.is_lookup() { Purpose::Lookup } else { Purpose::Statements };
         let mut is_again = false;
         loop {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backend, DbError, Operation, Session};
+use super::{Backend, ByKey, DbError, Operation, Session};
 use crate::base::metrics::{Histogram, SHORT_SECONDS, Samples};
 use crate::base::trace::{self, Current, Span, SpanKind};
 
@@ -146,6 +146,14 @@ impl<O: Operation> Operation for Watched<O> {
 
     fn is_lookup(&self) -> bool {
         self.operation.is_lookup()
+    }
+
+    fn by_key(&self) -> Option<&dyn ByKey<O::Output>> {
+        self.operation.by_key()
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        Some(&self.watch)
     }
 }
 

@@ -8,11 +8,13 @@
 
 mod connect;
 mod error;
+mod gather;
 mod journey;
 mod pool;
 mod row;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::Offset;
@@ -21,8 +23,10 @@ use mysql_async::{Params, Value as Sql};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+pub(super) use gather::Answer;
 pub(super) use row::RowRef;
 
+use self::gather::Gatherings;
 use self::pool::{Connection, Pool, Pooled};
 use super::server::Purpose;
 use super::{DatabaseUrl, DbError, DecodeError, Dialect, Follows, OnRow, Options, Statement, Value};
@@ -34,10 +38,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long a connection that is given up may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A pool of connections.
+/// A pool of connections. Clones are the same one.
+#[derive(Clone)]
 pub(crate) struct Driver {
     pool: Pool,
     waits: Histogram,
+    gatherings: Arc<Gatherings>,
     limits: Limits,
 }
 
@@ -57,7 +63,7 @@ impl Driver {
     pub(crate) async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Self, DbError> {
         let pool = connect::pool(url, options).await?;
         let limits = Limits { connect: options.connect_timeout, statement: options.statement_timeout };
-        Ok(Driver { pool, waits: Histogram::new(SHORT_SECONDS), limits })
+        Ok(Driver { pool, waits: Histogram::new(SHORT_SECONDS), gatherings: Arc::default(), limits })
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
