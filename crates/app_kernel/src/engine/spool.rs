@@ -3,6 +3,8 @@
 //!
 //! - A record is with the operating system before [`Spool::append`] returns: killing the process loses nothing. It is not forced to the disk,
 //!   which would cost each request a journey there: a power cut may lose the last seconds.
+//! - What happens often is added up first ([`Spool::add`]) and is with the operating system before [`Spool::settle`] returns: what came
+//!   meanwhile is written with it, as one record for each kind.
 //! - A record is a line: a checksum (CRC-32, in hex), a space, the text. What a torn write left does not fit its checksum and is skipped, counted.
 //! - A file's owner holds a lock on it while it lives. [`Spool::orphans`] are files whose owner is gone: any process of the same folder may
 //!   apply what is left in them.
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::base::digits::write_hex;
+use crate::base::digits::{push_whole, write_hex};
 use crate::base::id::new_id;
 
 /// From this length on a process begins a new file, so that old ones can go.
@@ -27,7 +29,11 @@ const MOST_WRITERS: usize = 8;
 const MOST_WAITING: usize = 1 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: u64 = 512 << 10;
+/// How many kinds are added up at a time, at most; the one beyond is looked for among so many.
+const MOST_KINDS: usize = 32;
 const SUFFIX: &str = "spool";
+/// What the record of a sum begins with.
+const SUM: &str = "r\t";
 /// What stands where the checksum of a line comes.
 const NO_CHECKSUM: &str = "00000000 ";
 
@@ -55,8 +61,45 @@ struct Writer {
     waiting: Vec<u8>,
     lost: u64,
     is_failing: bool,
-    /// Where a line is written before it goes to the file; kept for the next one.
-    line: Vec<u8>,
+    unsettled: Unsettled,
+}
+
+/// What is added up and not written down yet. Its texts are kept for the next ones.
+#[derive(Debug, Default)]
+struct Unsettled {
+    /// The first `used` of them count.
+    kinds: Vec<Kind>,
+    used: usize,
+    /// How much was ever added.
+    added: u64,
+    /// How much of that is written down.
+    settled: u64,
+    lines: String,
+}
+
+#[derive(Debug, Default)]
+struct Kind {
+    text: String,
+    count: u64,
+    numbers: Numbers,
+}
+
+/// The numbers that are added up.
+type Numbers = [u64; 2];
+
+/// Up to where a writer has to be settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    writer: usize,
+    added: u64,
+}
+
+/// How often something of a kind happened, and what its numbers add up to: all fit an `i64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sum<'a> {
+    pub(crate) count: u64,
+    pub(crate) numbers: Numbers,
+    pub(crate) kind: &'a str,
 }
 
 /// A file whose lock is held as long as this lives.
@@ -114,34 +157,38 @@ impl Spool {
         Spool { folder: folder.into(), writers, applied: tokio::sync::Mutex::default() }
     }
 
-    /// The writer of this thread.
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        held(&self.writers[TURN.with(|turn| *turn) % self.writers.len()])
+    /// The place of the writer of this thread.
+    fn place(&self) -> usize {
+        TURN.with(|turn| *turn) % self.writers.len()
     }
 
     /// Notes a record down. The text has no line break.
     pub(crate) fn append(&self, text: &str) {
-        self.append_with(|line| line.push_str(text));
+        let mut line = String::with_capacity(NO_CHECKSUM.len() + text.len() + 1);
+        push_record(&mut line, |line| line.push_str(text));
+        held(&self.writers[self.place()]).note_down(&self.folder, line.as_bytes(), 1);
     }
 
-    /// Notes down the record that is written to the end of a line.
-    pub(crate) fn append_with(&self, write: impl FnOnce(&mut String)) {
-        let mut writer = self.writer();
-        let mut bytes = std::mem::take(&mut writer.line);
-        bytes.clear();
-        // Empty, so it is text.
-        let mut line = String::from_utf8(bytes).unwrap_or_default();
-        line.push_str(NO_CHECKSUM);
-        write(&mut line);
-        line.push('\n');
-        let mut bytes = line.into_bytes();
-        let (place, text) = bytes.split_at_mut(NO_CHECKSUM.len());
-        write_hex(&mut place[..8], checksum(&text[..text.len() - 1]).into());
-        writer.note_down(&self.folder, &bytes);
-        writer.line = bytes;
+    /// Counts something of the kind that is written to the end of a text, without a line break, and adds its numbers up. It is not noted down
+    /// before it is settled.
+    pub(crate) fn add(&self, numbers: Numbers, write_kind: impl FnOnce(&mut String)) -> Mark {
+        let place = self.place();
+        let mut writer = held(&self.writers[place]);
+        if writer.unsettled.used == MOST_KINDS {
+            writer.settle(&self.folder);
+        }
+        Mark { writer: place, added: writer.unsettled.add(numbers, write_kind) }
     }
 
-    /// The files of this process; of each writer the oldest first. Writes what waits in memory before, where that is possible now.
+    /// Notes down what was added up to a mark, and whatever came to the same writer since, unless that was done meanwhile.
+    pub(crate) fn settle(&self, mark: Mark) {
+        let mut writer = held(&self.writers[mark.writer]);
+        if writer.unsettled.settled < mark.added {
+            writer.settle(&self.folder);
+        }
+    }
+
+    /// The files of this process; of each writer the oldest first. Writes what is in memory before, where that is possible now.
     pub(crate) fn parts(&self) -> Vec<Part> {
         self.writers.iter().flat_map(|writer| held(writer).parts(&self.folder)).collect()
     }
@@ -166,6 +213,7 @@ impl Spool {
     pub(crate) fn finish_current(&self) {
         for writer in &self.writers {
             let mut writer = held(writer);
+            writer.settle(&self.folder);
             let current = writer.current.take();
             writer.finished.extend(current);
         }
@@ -207,24 +255,35 @@ fn held(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 
 impl Writer {
     fn parts(&mut self, folder: &Path) -> Vec<Part> {
+        self.settle(folder);
         self.catch_up(folder);
         let finished = self.finished.iter().map(|open| open.part(folder, false));
         finished.chain(self.current.as_ref().map(|open| open.part(folder, true))).collect()
     }
 
-    /// Writes a line, or keeps it until it can be written.
-    fn note_down(&mut self, folder: &Path, line: &[u8]) {
+    /// Notes down what is added up.
+    fn settle(&mut self, folder: &Path) {
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        let records = unsettled.settle();
+        if records > 0 {
+            self.note_down(folder, unsettled.lines.as_bytes(), records);
+        }
+        self.unsettled = unsettled;
+    }
+
+    /// Writes so many lines, or keeps them until they can be written.
+    fn note_down(&mut self, folder: &Path, lines: &[u8], records: u64) {
         if self.waiting.is_empty() {
-            match self.write(folder, line) {
+            match self.write(folder, lines) {
                 Ok(()) => return,
                 Err(error) => self.note_failure(folder, &error),
             }
         }
-        if self.waiting.len() + line.len() > MOST_WAITING {
-            self.lost += 1;
+        if self.waiting.len() + lines.len() > MOST_WAITING {
+            self.lost += records;
             return;
         }
-        self.waiting.extend_from_slice(line);
+        self.waiting.extend_from_slice(lines);
         self.catch_up(folder);
     }
 
@@ -274,6 +333,63 @@ impl Writer {
     }
 }
 
+impl Unsettled {
+    /// Adds one of a kind; there is room for another one. Tells how much was ever added.
+    fn add(&mut self, numbers: Numbers, write_kind: impl FnOnce(&mut String)) -> u64 {
+        if self.kinds.len() == self.used {
+            self.kinds.push(Kind::default());
+        }
+        let (known, rest) = self.kinds.split_at_mut(self.used);
+        let new = &mut rest[0];
+        new.text.clear();
+        write_kind(&mut new.text);
+        let kind = match known.iter_mut().find(|kind| kind.text == new.text) {
+            Some(kind) => kind,
+            None => {
+                self.used += 1;
+                (new.count, new.numbers) = (0, Numbers::default());
+                new
+            }
+        };
+        kind.count += 1;
+        for (sum, number) in kind.numbers.iter_mut().zip(numbers) {
+            *sum = sum.saturating_add(number).min(i64::MAX.unsigned_abs());
+        }
+        self.added += 1;
+        self.added
+    }
+
+    /// Writes a line for each kind and begins anew. Tells how many.
+    fn settle(&mut self) -> u64 {
+        self.lines.clear();
+        for Kind { text, count, numbers } in &self.kinds[..self.used] {
+            push_record(&mut self.lines, |line| Sum { count: *count, numbers: *numbers, kind: text }.write(line));
+        }
+        self.settled = self.added;
+        std::mem::take(&mut self.used) as u64
+    }
+}
+
+impl<'a> Sum<'a> {
+    fn write(self, line: &mut String) {
+        line.push_str(SUM);
+        let [one, other] = self.numbers;
+        for number in [self.count, one, other] {
+            push_whole(line, number);
+            line.push('\t');
+        }
+        line.push_str(self.kind);
+    }
+
+    /// What a record says; none if it is not the record of a sum.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        let mut fields = text.strip_prefix(SUM)?.splitn(4, '\t');
+        let mut number = || fields.next()?.parse().ok().filter(|number| i64::try_from(*number).is_ok());
+        let (count, numbers) = (number()?, [number()?, number()?]);
+        Some(Sum { count, numbers, kind: fields.next()? })
+    }
+}
+
 impl Open {
     fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
@@ -307,6 +423,17 @@ impl Part {
         lines.truncate(whole);
         Ok(Records { lines, end, is_torn })
     }
+}
+
+/// Writes a line to the end of others: a checksum, then what `write` writes.
+fn push_record(lines: &mut String, write: impl FnOnce(&mut String)) {
+    let from = lines.len();
+    lines.push_str(NO_CHECKSUM);
+    write(lines);
+    let mut sum = [0; 8];
+    write_hex(&mut sum, checksum(&lines.as_bytes()[from + NO_CHECKSUM.len()..]).into());
+    lines.replace_range(from..from + sum.len(), std::str::from_utf8(&sum).unwrap_or_default());
+    lines.push('\n');
 }
 
 /// The text of a line that fits its checksum.
@@ -430,6 +557,76 @@ mod tests {
         assert_eq!(found, wanted);
         spool.finish_current();
         assert!(spool.parts().iter().all(|part| !part.is_current));
+    }
+
+    fn sums(spool: &Spool) -> Vec<String> {
+        spool.parts().iter().flat_map(all).collect()
+    }
+
+    fn add(spool: &Spool, latency: u64, kind: &str) -> Mark {
+        spool.add([latency, 7], |text| text.push_str(kind))
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn what_came_together_is_written_once_for_each_kind_when_the_first_settles() {
+        let folder = folder();
+        let spool = Spool::with_writers(folder.path(), 1);
+        let marks = [add(&spool, 1, "a"), add(&spool, 2, "b\tc"), add(&spool, 3, "a")];
+        assert!(fs::read_dir(folder.path()).expect("a folder").next().is_none(), "nothing is written yet");
+        spool.settle(marks[0]);
+        let written = || fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file").path());
+        let text = || written().map(|path| fs::read_to_string(path).expect("text")).collect::<String>();
+        let first = text();
+        assert_eq!(first.lines().count(), 2, "it is with the operating system: {first}");
+        marks.iter().for_each(|mark| spool.settle(*mark));
+        assert_eq!(text(), first, "the others were written with it");
+        spool.settle(add(&spool, 5, "a"));
+        assert_eq!(sums(&spool), ["r\t2\t4\t14\ta", "r\t1\t2\t7\tb\tc", "r\t1\t5\t7\ta"]);
+        let sum = Sum { count: 1, numbers: [2, 7], kind: "b\tc" };
+        assert_eq!(Sum::read("r\t1\t2\t7\tb\tc"), Some(sum));
+        let beyond = format!("r\t1\t2\t{}\ta", u64::MAX);
+        for other in ["", "r\t", "r\t1\t2\t7", "r\t1\t2\t-7\ta", "r\tx\t2\t7\ta", "{}", &beyond] {
+            assert_eq!(Sum::read(other), None, "{other:?}");
+        }
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn what_nobody_settled_is_there_for_who_applies_and_at_the_end() {
+        let folder = folder();
+        let spool = Spool::with_writers(folder.path(), 2);
+        add(&spool, 1, "a");
+        assert_eq!(sums(&spool), ["r\t1\t1\t7\ta"]);
+        add(&spool, u64::MAX, "b");
+        add(&spool, u64::MAX, "b");
+        spool.finish_current();
+        assert!(spool.parts().iter().all(|part| !part.is_current));
+        let most = i64::MAX;
+        assert_eq!(sums(&spool), ["r\t1\t1\t7\ta".to_owned(), format!("r\t2\t{most}\t14\tb")]);
+    }
+
+    /// Promise: R-06
+    #[test]
+    fn threads_that_add_more_kinds_than_are_kept_lose_none() {
+        let folder = folder();
+        let spool = Spool::with_writers(folder.path(), 2);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let one = || (0..5000_u64).for_each(|at| spool.settle(add(&spool, 1, &(at % 100).to_string())));
+                let other = || (0..5000_u64).for_each(|at| _ = add(&spool, 1, &(at % 100).to_string()));
+                scope.spawn(one);
+                scope.spawn(other);
+            }
+        });
+        let mut counts = HashMap::<String, u64>::new();
+        for text in sums(&spool) {
+            let Sum { count, numbers, kind } = Sum::read(&text).expect("a sum");
+            assert_eq!(numbers, [count, 7 * count]);
+            *counts.entry(kind.to_owned()).or_default() += count;
+        }
+        assert_eq!(counts.len(), 100);
+        assert!(counts.values().all(|count| *count == 400), "{counts:?}");
     }
 
     /// Promise: R-18

@@ -41,6 +41,7 @@ use crate::base::metrics::Metrics;
 use crate::base::trace::{self, Span, Tracer};
 use crate::engine::carried;
 use crate::engine::idempotency::Answers;
+use crate::engine::spool::Mark;
 
 pub use super::middleware::client_address::ClientAddress;
 pub(crate) use super::middleware::client_address::subscriber;
@@ -216,7 +217,18 @@ impl Inner {
             let asked = pin!(self.ask_router(parts, body, &mut visit));
             trace::within(current, asked).await
         };
-        self.send_off(response, visit)
+        let (response, mark) = self.send_off(response, visit);
+        self.settle(mark).await;
+        response
+    }
+
+    /// Returns once the request is written down. Where others are under way, those that end in the same turn are written with it.
+    async fn settle(&self, mark: Option<Mark>) {
+        let (Some(mark), Some(meter)) = (mark, &self.meter) else { return };
+        if self.traffic.is_busy() {
+            tokio::task::yield_now().await;
+        }
+        meter.settle(mark);
     }
 
     /// Takes in what the head says.
@@ -327,8 +339,8 @@ impl Inner {
         request
     }
 
-    /// Gives an answer what every answer has.
-    fn send_off(&self, response: Response, visit: Visit) -> Response {
+    /// Gives an answer what every answer has, and counts the request.
+    fn send_off(&self, response: Response, visit: Visit) -> (Response, Option<Mark>) {
         let Visit { line, grant, over_tls, is_secret, accepts_gzip, admission } = visit;
         let is_head = line.method == Method::HEAD;
         let response = complete(response, line.exchange.request_id.as_str());
@@ -343,8 +355,8 @@ impl Inner {
         if is_head && !response.body().is_end_stream() {
             *response.body_mut() = Body::empty();
         }
-        line.write(response.status().as_u16(), response.body().size_hint().exact());
-        response
+        let mark = line.write(response.status().as_u16(), response.body().size_hint().exact());
+        (response, mark)
     }
 }
 

@@ -81,6 +81,11 @@ impl Traffic {
         route.unwrap_or(&self.elsewhere).durations(known(method), status).observe_duration(duration);
     }
 
+    /// Whether requests are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.active.get() > 0
+    }
+
     fn tell(&self, samples: &mut Samples) {
         samples.gauge(ACTIVE, ABOUT_ACTIVE, &[], self.active.get() as f64);
         let routes: Vec<Arc<Route>> =

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::model::{Today, write_request};
+use super::model::{Today, write_kind};
 use crate::base::caller::Caller;
 use crate::base::clock::Clock;
-use crate::engine::spool::Spool;
+use crate::engine::spool::{Mark, Spool};
 use crate::web::meter::{Ended, Meter};
 
 /// What answers beside the API.
 const BESIDE_THE_API: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"];
 
-/// Notes each request down before its answer leaves.
+/// Counts each request, and notes it down before its answer leaves.
 pub(crate) struct RequestMeter {
     spool: Arc<Spool>,
     clock: Clock,
@@ -40,23 +40,25 @@ impl RequestMeter {
 }
 
 impl Meter for RequestMeter {
-    fn count(&self, ended: &Ended<'_>) {
-        let Some(endpoint) = self.endpoint(ended.route) else { return };
+    fn count(&self, ended: &Ended<'_>) -> Option<Mark> {
+        let endpoint = self.endpoint(ended.route)?;
         let caller = ended.caller;
         let who = [
             caller.and_then(Caller::user_id),
             ended.workspace_id.or_else(|| caller.and_then(Caller::workspace_id)),
             caller.and_then(Caller::api_key_id),
         ];
-        // A sum is kept in 64 bits with a sign.
-        let most = i64::MAX.unsigned_abs();
-        let micros = u64::try_from(ended.duration.as_micros()).unwrap_or(most);
-        let numbers = [ended.status.into(), micros.min(most), ended.bytes.unwrap_or(0).min(most)];
-        self.spool.append_with(|line| {
+        let micros = u64::try_from(ended.duration.as_micros()).unwrap_or(u64::MAX);
+        let mark = self.spool.add([micros, ended.bytes.unwrap_or(0)], |text| {
             self.today.with(self.clock.now(), |day| {
-                write_request(line, day, who, ended.method.as_str(), endpoint, numbers);
+                write_kind(text, day, ended.status, who, ended.method.as_str(), endpoint);
             });
         });
+        Some(mark)
+    }
+
+    fn settle(&self, mark: Mark) {
+        self.spool.settle(mark);
     }
 }
 

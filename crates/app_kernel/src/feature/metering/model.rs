@@ -9,6 +9,7 @@ use crate::base::clock::{Timestamp, format_timestamp};
 use crate::base::digits::push_whole;
 use crate::base::error::{Error, Result};
 use crate::base::secret::token_hash;
+use crate::engine::spool::Sum;
 
 /// The counter of requests.
 pub(super) const REQUESTS: &str = "requests";
@@ -41,33 +42,20 @@ pub(super) struct Counted {
     pub(super) counters: BTreeMap<String, i64>,
 }
 
-/// What stands before the line of a request; other records are JSON, which no line of this begins like.
-const REQUEST: &str = "r\t";
-
-/// Writes a request as a line: tabs between its fields, because it is written while somebody waits for the answer.
-pub(super) fn write_request(
-    line: &mut String,
-    day: &str,
-    who: WhoRef<'_>,
-    method: &str,
-    route: &str,
-    [status, latency_us, bytes]: [u64; 3],
-) {
+/// Writes what requests have in common that are added up: tabs between its fields, because it is written while somebody waits for the answer.
+pub(super) fn write_kind(text: &mut String, day: &str, status: u16, who: WhoRef<'_>, method: &str, route: &str) {
     let [user_id, workspace_id, key_id] = who;
-    let texts =
+    let parts =
         [user_id.unwrap_or_default(), workspace_id.unwrap_or_default(), key_id.unwrap_or_default(), method, route];
-    line.push_str(REQUEST);
-    line.push_str(day);
-    for number in [status, latency_us, bytes] {
-        line.push('\t');
-        push_whole(line, number);
-    }
-    for text in texts {
-        line.push('\t');
-        if text.bytes().any(|byte| byte < b' ') {
-            line.extend(text.chars().filter(|letter| !letter.is_control()));
+    text.push_str(day);
+    text.push('\t');
+    push_whole(text, status.into());
+    for part in parts {
+        text.push('\t');
+        if part.bytes().any(|byte| byte < b' ') {
+            text.extend(part.chars().filter(|letter| !letter.is_control()));
         } else {
-            line.push_str(text);
+            text.push_str(part);
         }
     }
 }
@@ -106,23 +94,14 @@ impl Cell {
     }
 }
 
-/// Adds up lines as they were written down. Requests that differ in nothing but their time and length are told apart by their text alone: of
-/// thousands in a second few are of another kind than the one before.
+/// Adds up lines as they were written down. Requests are told apart by the text of their kind alone: of thousands in a second few are of another
+/// one than those before.
 #[derive(Debug, Default)]
 pub(super) struct Tally<'a> {
-    requests: HashMap<Kind<'a>, Sums>,
+    requests: HashMap<&'a str, Sums>,
     counters: BTreeMap<Cell, Sums>,
     records: usize,
     unreadable: u64,
-}
-
-/// What the line of a request says beside its time and length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Kind<'a> {
-    day: &'a str,
-    status: &'a str,
-    /// User, workspace, key, method and route.
-    rest: &'a str,
 }
 
 /// What lines add up to.
@@ -145,9 +124,8 @@ impl<'a> Tally<'a> {
     }
 
     fn try_to_add(&mut self, line: &'a str) -> Option<()> {
-        if let Some(fields) = line.strip_prefix(REQUEST) {
-            let (kind, sums) = Kind::of(fields)?;
-            self.requests.entry(kind).or_default().add(sums);
+        if let Some(sum) = Sum::read(line) {
+            self.requests.entry(sum.kind).or_default().add(Sums::of(&sum));
             return Some(());
         }
         let Counted { day, who, counters } = serde_json::from_str(line).ok()?;
@@ -161,7 +139,7 @@ impl<'a> Tally<'a> {
     pub(super) fn end(self) -> Tallied {
         let Tally { requests, counters: mut cells, records, mut unreadable } = self;
         for (kind, sums) in requests {
-            match kind.cell() {
+            match cell_of(kind) {
                 Some(cell) => cells.entry(cell).or_default().add(sums),
                 None => unreadable += sums.value.unsigned_abs(),
             }
@@ -170,30 +148,28 @@ impl<'a> Tally<'a> {
     }
 }
 
-impl<'a> Kind<'a> {
-    fn of(fields: &'a str) -> Option<(Self, Sums)> {
-        let mut fields = fields.splitn(5, '\t');
-        let mut next = || fields.next();
-        let (day, status, latency_us, bytes, rest) = (next()?, next()?, next()?, next()?, next()?);
-        let sums = Sums { value: 1, latency_us: latency_us.parse().ok()?, bytes: bytes.parse().ok()? };
-        Some((Kind { day, status, rest }, sums))
-    }
-
-    fn cell(self) -> Option<Cell> {
-        let fields: Vec<&str> = self.rest.split('\t').collect();
-        let [user_id, workspace_id, key_id, method, route] = fields[..] else { return None };
-        let id = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
-        Some(Cell {
-            day: self.day.to_owned(),
-            metric: REQUESTS.to_owned(),
-            endpoint: Some(format!("{method} {route}")),
-            status: Some(self.status.parse().ok()?),
-            who: Who { user_id: id(user_id), workspace_id: id(workspace_id), key_id: id(key_id) },
-        })
-    }
+/// The cell of requests of a kind.
+fn cell_of(kind: &str) -> Option<Cell> {
+    let fields: Vec<&str> = kind.split('\t').collect();
+    let [day, status, user_id, workspace_id, key_id, method, route] = fields[..] else { return None };
+    let id = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    Some(Cell {
+        day: day.to_owned(),
+        metric: REQUESTS.to_owned(),
+        endpoint: Some(format!("{method} {route}")),
+        status: Some(status.parse().ok()?),
+        who: Who { user_id: id(user_id), workspace_id: id(workspace_id), key_id: id(key_id) },
+    })
 }
 
 impl Sums {
+    /// Those of requests. All numbers of a sum fit.
+    fn of(sum: &Sum<'_>) -> Self {
+        let [value, latency_us, bytes] =
+            [sum.count, sum.numbers[0], sum.numbers[1]].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        Sums { value, latency_us, bytes }
+    }
+
     fn add(&mut self, other: Sums) {
         self.value = self.value.saturating_add(other.value);
         self.latency_us = self.latency_us.saturating_add(other.latency_us);
@@ -270,22 +246,23 @@ mod tests {
         tally.end()
     }
 
-    fn request(status: u64, user: Option<&str>) -> String {
-        let mut line = String::new();
-        write_request(&mut line, "2025-01-30", [user, None, None], "GET", "/widgets", [status, 10, 100]);
+    /// Two requests, as the spool adds them up.
+    fn requests(status: u16, user: Option<&str>) -> String {
+        let mut line = "r\t2\t10\t100\t".to_owned();
+        write_kind(&mut line, "2025-01-30", status, [user, None, None], "GET", "/widgets");
         line
     }
 
     /// Promise: Q1
     #[test]
     fn requests_add_up_by_endpoint_status_and_user() {
-        let [ann, nobody] = [request(200, Some("ann")), request(404, None)];
-        assert_eq!(ann, "r\t2025-01-30\t200\t10\t100\tann\t\t\tGET\t/widgets");
+        let [ann, nobody] = [requests(200, Some("ann")), requests(404, None)];
+        assert_eq!(ann, "r\t2\t10\t100\t2025-01-30\t200\tann\t\t\tGET\t/widgets");
         let Tallied { cells, records, unreadable } = tallied(&[&ann, &nobody, &ann]);
         assert_eq!((records, unreadable), (3, 0));
         let sums: Vec<_> = cells.iter().map(|(cell, sums)| (cell.status, cell.who.user_id.as_deref(), *sums)).collect();
-        let twice = Sums { value: 2, latency_us: 20, bytes: 200 };
-        let once = Sums { value: 1, latency_us: 10, bytes: 100 };
+        let twice = Sums { value: 4, latency_us: 20, bytes: 200 };
+        let once = Sums { value: 2, latency_us: 10, bytes: 100 };
         assert_eq!(sums, [(Some(200), Some("ann"), twice), (Some(404), None, once)]);
         assert!(cells.keys().all(|cell| cell.endpoint.as_deref() == Some("GET /widgets") && cell.metric == REQUESTS));
         let ids: std::collections::BTreeSet<String> = cells.keys().map(|cell| cell.id("shop")).collect();
@@ -300,7 +277,7 @@ mod tests {
         let counted = Counted { day: "2025-01-30".to_owned(), who: who.clone(), counters };
         let text = serde_json::to_string(&counted).expect("JSON");
         assert!(!text.contains('\n'));
-        let Tallied { cells, .. } = tallied(&[&text, &request(200, None), &text]);
+        let Tallied { cells, .. } = tallied(&[&text, &requests(200, None), &text]);
         let tokens = cells.iter().find(|(cell, _)| cell.metric == "tokens").expect("they are counted");
         assert_eq!((&tokens.0.who, tokens.1.value), (&who, 3000));
         assert_eq!(cells.len(), 2);
@@ -308,15 +285,16 @@ mod tests {
 
     #[test]
     fn lines_that_are_none_of_ours_are_told_and_count_nothing() {
-        let mut line = String::new();
+        let mut kind = String::new();
         let who = [Some("a\tb\n"), Some("w"), Some("k")];
-        write_request(&mut line, "2025-01-30", who, "GET", "/a\tb", [u64::MAX, 0, u64::MAX]);
-        assert_eq!(line.matches('\t').count(), 9, "no field is torn by what is in it: {line:?}");
-        let whole = request(200, None);
-        for wrong in [&*line, "", "r", "r\t", "r\t2025-01-30\t200", &whole[..whole.len() - 9], "{}", "null", "nonsense"]
-        {
+        write_kind(&mut kind, "2025-01-30", 200, who, "GET", "/a\tb");
+        assert_eq!(kind.matches('\t').count(), 6, "no field is torn by what is in it: {kind:?}");
+        let whole = requests(200, None);
+        for wrong in ["", "r", "r\t", "r\t2\t10\t100", "{}", "null", "nonsense"] {
             assert_eq!(tallied(&[wrong]), Tallied { records: 1, unreadable: 1, ..Tallied::default() }, "{wrong:?}");
         }
+        let half = &whole[..whole.len() - 9];
+        assert_eq!(tallied(&[half]), Tallied { records: 1, unreadable: 2, ..Tallied::default() }, "{half:?}");
         let mut damaged = Tally::default();
         damaged.add(None);
         assert_eq!(damaged.end().unreadable, 1);

@@ -17,6 +17,7 @@ use super::exchange::{Exchange, ExchangeSlot};
 use super::tracing_span;
 use crate::base::caller::Caller;
 use crate::base::trace::Span;
+use crate::engine::spool::Mark;
 use crate::web::meter::{Ended, Meter};
 use crate::web::traffic::{Route, Traffic};
 
@@ -95,20 +96,21 @@ impl RequestLine {
         RequestLine { method, exchange, caller: None, meter: None, span, traffic, is_written: false }
     }
 
-    pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) {
+    /// Tells up to where the meter is to be settled before the answer leaves.
+    pub(in crate::web) fn write(mut self, status: u16, bytes: Option<u64>) -> Option<Mark> {
         self.is_written = true;
-        self.emit(status, bytes);
+        self.emit(status, bytes)
     }
 
-    fn emit(&mut self, status: u16, bytes: Option<u64>) {
+    fn emit(&mut self, status: u16, bytes: Option<u64>) -> Option<Mark> {
         let (caller, route, duration) =
             (self.caller.as_ref(), self.exchange.route.get(), self.exchange.arrived.elapsed());
         self.traffic.ends(route.map(AsRef::as_ref), &self.method, status, duration);
-        if let (Some(meter), Some(route)) = (&self.meter, route) {
+        let mark = self.meter.as_ref().zip(route).and_then(|(meter, route)| {
             let workspace_id = self.exchange.workspace.get().map(AsRef::as_ref);
             let (method, route) = (&self.method, route.template());
-            meter.count(&Ended { method, route, status, duration, bytes, caller, workspace_id });
-        }
+            meter.count(&Ended { method, route, status, duration, bytes, caller, workspace_id })
+        });
         let place =
             self.span.take().map(|span| tracing_span::end(span, route.map(AsRef::as_ref), &self.method, status));
         tracing::info!(
@@ -128,6 +130,7 @@ impl RequestLine {
             span_id = place.as_ref().map(|place| place.span_id_hex()),
             "request"
         );
+        mark
     }
 }
 
@@ -187,6 +190,7 @@ impl fmt::Write for AddressText {
 impl Drop for RequestLine {
     fn drop(&mut self) {
         if !self.is_written {
+            // Nobody waits for it: it is written down with the next one.
             self.emit(CLIENT_LEFT, None);
         }
     }
